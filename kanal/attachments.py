@@ -1,0 +1,59 @@
+"""Files that came with messages, in a directory: `<message id>/<n>`. On disk before the event that names them."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from kanal.errors import InvalidInput, TemporaryFailure
+from kanal.events import Attachment
+
+
+class AttachmentStore:
+    """Keeps bytes per message, so that erasing one message touches no other."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def keep(self, message_id: str, name: str, content: bytes, media_type: str, *, sealed: bool = False) -> Attachment:
+        """Durable when it returns. The same name again replaces the same content. *Raises:* TemporaryFailure (disk full)."""
+        path = self._path(f"{message_id}/{name}")
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with open(partial, "wb", opener=_private) as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+            _sync_directory(path.parent)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise TemporaryFailure(f"attachments cannot be kept (errno {error.errno})", reason="attachments") from None
+        return Attachment(
+            path=f"{message_id}/{name}", media_type=media_type, size=len(content), sha256=hashlib.sha256(content).hexdigest(), sealed=sealed
+        )
+
+    def read(self, path: str) -> bytes:
+        """*Raises:* InvalidInput when there is no such attachment."""
+        try:
+            return self._path(path).read_bytes()
+        except OSError:
+            raise InvalidInput("attachment", "is not there") from None
+
+    def _path(self, path: str) -> Path:
+        resolved = (self._directory / path).resolve()
+        if self._directory.resolve() not in resolved.parents:
+            raise InvalidInput("attachment", "leads outside the store")
+        return resolved
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,133 @@
+"""The journal: the ordered, durable record of events. Here is the contract; `sqlite.py` and `kafka.py` keep it, one suite tests both.
+
+Order is kept per key. What `append` acknowledged is on disk. Each group sees every record, from where it committed. A repeat
+after a failure is possible and carries the id of its first; readers drop it.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from kanal.errors import RecordTooLarge
+
+MAX_RECORD_BYTES = 1024 * 1024
+"""Key, headers and value together; Kafka's default limit, and the same with SQLite so that the two modes agree."""
+
+HEADER_OVERHEAD_BYTES = 16
+"""Counted for each header on top of its bytes."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What is appended. `value` None removes the key from a compacted topic."""
+
+    topic: str
+    key: str
+    value: bytes | None
+    headers: dict[str, str]
+
+    def size(self) -> int:
+        """Bytes that count against `MAX_RECORD_BYTES`."""
+        headers = sum(len(name) + len(text.encode()) + HEADER_OVERHEAD_BYTES for name, text in self.headers.items())
+        return len(self.key.encode()) + headers + len(self.value or b"")
+
+
+class Stored(Record, frozen=True, kw_only=True):
+    """What is read: a record and where it stands."""
+
+    partition: int
+    offset: int
+
+
+class Place(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+class Bounds(NamedTuple):
+    """Offsets of a partition: the first that can still be read and the one that the next record will get at the earliest."""
+
+    first: int
+    end: int
+
+
+class BatchLimit(NamedTuple):
+    """When a batch is full: by count, by bytes of its records, or so long after its first record was there."""
+
+    records: int = 100
+    bytes: int = 4 * 1024 * 1024
+    age_seconds: float = 0.005
+
+
+StartFrom = Callable[[Place], int | None]
+"""Asked for each partition when it is assigned: the next offset to read, or None = the group's own commit, else the first."""
+
+
+class Reader(Protocol):
+    """One member of a group. Used by one thread; a partition belongs to one member at a time."""
+
+    def poll(self, limit: BatchLimit, timeout_seconds: float) -> Sequence[Stored]:
+        """The next records, each once, in order per key; empty when there is none within the time.
+
+        *Raises:* OffsetsRefused when the start is beyond the end or has expired; TemporaryFailure.
+        """
+
+    def assigned(self) -> frozenset[Place]:
+        """The partitions that this member owns now."""
+
+    def commit(self, positions: Mapping[Place, int]) -> None:
+        """Note the group's next offsets, for lag and for readers that keep no offsets themselves. May lag behind."""
+
+    def close(self) -> None:
+        """Leave the group."""
+
+
+class Journal(Protocol):
+    """Append and read. Thread-safe but for its readers."""
+
+    def submit(self, records: Sequence[Record]) -> "Future[None]":
+        """Append `records` in order; the future is done when all are durable.
+
+        *Raises:* RecordTooLarge at once, before anything is written. The future fails with TemporaryFailure; what was
+        submitted may land all the same, so the caller repeats the same records.
+        """
+
+    def append(self, records: Sequence[Record], timeout_seconds: float = 10.0) -> None:
+        """`submit` and wait. *Raises:* RecordTooLarge, TemporaryFailure."""
+
+    def reader(self, group: str, topics: Sequence[str], start_from: StartFrom) -> Reader:
+        """Join `group`."""
+
+    def bounds(self, topic: str) -> Mapping[int, Bounds]:
+        """First and end offsets by partition."""
+
+    def identity(self, topic: str) -> str:
+        """Random and fixed at creation: stored offsets belong to this topic of this journal and no other."""
+
+    def scan(self, topic: str) -> Iterator[Stored]:
+        """Everything in a topic up to its end as of now, in order per partition; joins no group."""
+
+    def mark(self) -> int:
+        """Taken before looking for records, given to `wait`: what is appended in between is not overslept."""
+
+    def wait(self, mark: int, timeout_seconds: float) -> None:
+        """Return when something may have been appended since `mark`, or after the time."""
+
+    def close(self) -> None:
+        """Finish what was submitted, then release everything."""
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Where a key lives: CRC32 of its UTF-8 bytes, computed by Kanal so that no client library can change it."""
+    return zlib.crc32(key.encode()) % partitions
+
+
+def refuse_too_large(records: Sequence[Record]) -> None:
+    """*Raises:* RecordTooLarge for the first record over the limit."""
+    for record in records:
+        if (size := record.size()) > MAX_RECORD_BYTES:
+            raise RecordTooLarge(f"a record for {record.topic} has {size} bytes, the limit is {MAX_RECORD_BYTES}")

@@ -1,0 +1,329 @@
+"""The journal on Apache Kafka, through confluent-kafka. Delivery call-backs only set a future; everything blocking stays blocking.
+
+No Kafka transactions: ids are derived and readers drop repeats. Settings with reasons below; measurements in
+docs/decisions/0003-no-kafka-transactions.md.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from kanal.errors import JournalAway, OffsetsRefused, RecordTooLarge, SetupError
+from kanal.journal import BatchLimit, Bounds, Place, Record, StartFrom, Stored, partition_of, refuse_too_large
+from kanal.topics import PARTITIONS
+
+_PRODUCER = {
+    "enable.idempotence": True,  # a retry inside the client neither repeats nor reorders
+    "acks": "all",
+    "message.timeout.ms": 0,  # never give up inside the client: giving up one record would let the next overtake it
+    "linger.ms": 1,
+    "compression.type": "lz4",
+    "message.max.bytes": 2 * 1024 * 1024,  # Kanal's own limit is 1 MiB and is checked before
+    "queue.buffering.max.messages": 100_000,
+    "retry.backoff.ms": 50,
+}
+_CONSUMER = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",  # an offset out of range must be seen, never skipped over
+    "isolation.level": "read_committed",
+    "partition.assignment.strategy": "roundrobin",
+    "session.timeout.ms": 10_000,
+    "heartbeat.interval.ms": 1_000,
+    "max.poll.interval.ms": 120_000,  # above the worst batch with all its retries
+    "queued.min.messages": 2_000,  # the defaults prefetch 64 MB a partition
+    "queued.max.messages.kbytes": 8_192,
+    "fetch.queue.backoff.ms": 10,  # the default waits a whole second when the queue was full
+    "fetch.wait.max.ms": 100,
+    "fetch.message.max.bytes": 2 * 1024 * 1024,
+}
+_REQUEST_SECONDS = 10.0
+
+
+def server_of(url: str) -> str:
+    """`host:port[,host:port]` in a `kafka://` address."""
+    return url.removeprefix("kafka://").rstrip("/")
+
+
+class KafkaJournal:
+    """See `kanal.journal.Journal`. `options` are librdkafka settings for every client (TLS, SASL)."""
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+        self._options = {"bootstrap.servers": server_of(url), "client.id": "kanal", **(options or {})}
+        self._closing = threading.Event()
+        self._admin = AdminClient(dict(self._options))
+        self._identities: dict[str, str] = {}
+        self._submitting = threading.Lock()
+        self._new_producer()
+        self._poller = threading.Thread(target=self._serve_callbacks, name="journal-acknowledgements", daemon=True)
+        self._poller.start()
+
+    def submit(self, records: Sequence[Record]) -> "Future[None]":
+        refuse_too_large(records)
+        done: Future[None] = Future()
+        if not records:
+            done.set_result(None)
+            return done
+        acknowledged = _Countdown(len(records), done)
+        with self._submitting:  # the records of one call stay together and in order
+            for record in records:
+                self._produce(record, acknowledged)
+        return done
+
+    def append(self, records: Sequence[Record], timeout_seconds: float = _REQUEST_SECONDS) -> None:
+        try:
+            self.submit(records).result(timeout_seconds)
+        except TimeoutError as error:
+            raise JournalAway("Kafka did not acknowledge in time") from error
+
+    def reader(self, group: str, topics: Sequence[str], start_from: StartFrom) -> "KafkaReader":
+        return KafkaReader(Consumer({**self._options, **_CONSUMER, "group.id": f"kanal.{group}"}), topics, start_from)
+
+    def bounds(self, topic: str) -> Mapping[int, Bounds]:
+        consumer = self._browser()
+        try:
+            return {partition: _watermarks(consumer, Place(topic, partition)) for partition in range(PARTITIONS)}
+        finally:
+            consumer.close()
+
+    def identity(self, topic: str) -> str:
+        if topic not in self._identities:
+            try:
+                future = self._admin.describe_topics(TopicCollection([topic]), request_timeout=_REQUEST_SECONDS)[topic]
+                description = future.result()
+            except KafkaException as error:
+                raise _failure(error.args[0]) from None
+            if len(description.partitions) != PARTITIONS:
+                raise SetupError(f"{topic} has {len(description.partitions)} partitions, Kanal needs {PARTITIONS}")
+            self._identities[topic] = str(description.topic_id)
+        return self._identities[topic]
+
+    def scan(self, topic: str) -> Iterator[Stored]:
+        consumer = self._browser()
+        try:
+            for partition in range(PARTITIONS):
+                yield from _scan_partition(consumer, Place(topic, partition))
+        finally:
+            consumer.close()
+
+    def mark(self) -> int:
+        return 0
+
+    def wait(self, mark: int, timeout_seconds: float) -> None:
+        self._closing.wait(min(timeout_seconds, 0.02))  # nobody tells us of appends elsewhere; a reader's poll does wait
+
+    def close(self) -> None:
+        self._producer.flush(5.0)  # what stays unacknowledged is still in the caller's outbox or was never acknowledged outside
+        self._closing.set()
+        self._poller.join(2.0)
+
+    def _new_producer(self) -> None:
+        self._producer = Producer({**self._options, **_PRODUCER})
+
+    def _browser(self) -> Consumer:
+        return Consumer({**self._options, **_CONSUMER, "group.id": "kanal.browser"})
+
+    def _serve_callbacks(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(0.1)
+
+    def _produce(self, record: Record, acknowledged: "_Countdown") -> None:
+        headers: list[tuple[str, str | bytes | None]] = [(name, text.encode()) for name, text in record.headers.items()]
+        deadline = time.monotonic() + _REQUEST_SECONDS
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic, key=record.key.encode(), value=record.value, headers=headers,
+                    partition=partition_of(record.key, PARTITIONS), on_delivery=acknowledged.one,
+                )  # fmt: skip
+                return
+            except BufferError:
+                if time.monotonic() > deadline:
+                    acknowledged.fail(JournalAway("the queue to Kafka is full"))
+                    return
+                time.sleep(0.005)
+            except KafkaException as error:
+                acknowledged.fail(_failure(error.args[0]))
+                if error.args[0].fatal():
+                    self._new_producer()  # the old one refuses for ever; a repeat is dropped by id
+                return
+
+
+class _Countdown:
+    """Sets a future when the last of `count` records is acknowledged, or when the first fails."""
+
+    def __init__(self, count: int, done: "Future[None]") -> None:
+        self._left = count
+        self._done = done
+
+    def one(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self.fail(_failure(error))
+            return
+        self._left -= 1
+        if self._left == 0 and not self._done.done():
+            self._done.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        if not self._done.done():
+            self._done.set_exception(error)
+
+
+class KafkaReader:
+    """See `kanal.journal.Reader`. Call-backs of the group run inside `poll`, so nothing is ever in hand when partitions move."""
+
+    def __init__(self, consumer: Consumer, topics: Sequence[str], start_from: StartFrom) -> None:
+        self._consumer = consumer
+        self._start_from = start_from
+        self._assigned: frozenset[Place] = frozenset()
+        self._held: deque[Message] = deque()
+        self._refused: Exception | None = None
+        self._consumer.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+
+    def poll(self, limit: BatchLimit, timeout_seconds: float) -> Sequence[Stored]:
+        batch: list[Stored] = []
+        size = 0
+        for message in self._messages(limit, timeout_seconds):
+            stored = _stored(message)
+            size += stored.size()
+            if batch and size > limit.bytes:
+                self._held.appendleft(message)
+                break
+            batch.append(stored)
+        return batch
+
+    def assigned(self) -> frozenset[Place]:
+        return self._assigned
+
+    def commit(self, positions: Mapping[Place, int]) -> None:
+        offsets = [TopicPartition(place.topic, place.partition, offset) for place, offset in positions.items() if place in self._assigned]
+        if not offsets:
+            return
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            raise _failure(error.args[0]) from None
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _messages(self, limit: BatchLimit, timeout_seconds: float) -> Iterator[Message]:
+        first = self._next(timeout_seconds)
+        if first is None:
+            return
+        yield first
+        deadline, count = time.monotonic() + limit.age_seconds, 1
+        while count < limit.records:
+            message = self._held.popleft() if self._held else None
+            if message is None:
+                more = self._consumer.consume(limit.records - count, max(0.0, deadline - time.monotonic()))
+                if not more:
+                    return
+                self._held.extend(more)
+                continue
+            self._check(message)
+            yield message
+            count += 1
+
+    def _next(self, timeout_seconds: float) -> Message | None:
+        message = self._held.popleft() if self._held else self._consumer.poll(timeout_seconds)
+        self._raise_refusal()
+        if message is not None:
+            self._check(message)
+        return message
+
+    def _check(self, message: Message) -> None:
+        self._raise_refusal()
+        if (error := message.error()) is not None:
+            raise _failure(error)
+
+    def _raise_refusal(self) -> None:
+        if self._refused is not None:
+            refused, self._refused = self._refused, None
+            raise refused
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._held.clear()
+        try:
+            starts = [self._start(consumer, Place(p.topic, p.partition)) for p in partitions]
+        except Exception as error:  # a call-back of the C library: raise from poll instead
+            self._refused = error
+            consumer.assign([])
+            return
+        self._assigned = frozenset(Place(p.topic, p.partition) for p in partitions)
+        consumer.assign(starts)
+
+    def _on_revoke(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:
+        self._held.clear()
+        self._assigned = frozenset()
+        consumer.unassign()
+
+    def _start(self, consumer: Consumer, place: Place) -> TopicPartition:
+        wanted = self._start_from(place)
+        bounds = _watermarks(consumer, place)
+        if wanted is None:
+            committed = consumer.committed([TopicPartition(place.topic, place.partition)], timeout=_REQUEST_SECONDS)[0].offset
+            wanted = committed if committed >= 0 else bounds.first
+        if wanted > bounds.end:
+            raise OffsetsRefused(f"{place.topic}/{place.partition}: offset {wanted} is beyond the end {bounds.end}")
+        if wanted < bounds.first:
+            raise OffsetsRefused(f"{place.topic}/{place.partition}: {wanted} has expired, {bounds.first} is the first left")
+        return TopicPartition(place.topic, place.partition, wanted)
+
+
+def _watermarks(consumer: Consumer, place: Place) -> Bounds:
+    try:
+        first, end = consumer.get_watermark_offsets(TopicPartition(place.topic, place.partition), timeout=_REQUEST_SECONDS)
+    except KafkaException as error:
+        raise _failure(error.args[0]) from None
+    return Bounds(first, end)
+
+
+def _scan_partition(consumer: Consumer, place: Place) -> Iterator[Stored]:
+    bounds = _watermarks(consumer, place)
+    position = bounds.first
+    consumer.assign([TopicPartition(place.topic, place.partition, position)])
+    while position < bounds.end:
+        for message in consumer.consume(1_000, 1.0):
+            if (error := message.error()) is not None:
+                raise _failure(error)
+            position = _offset(message) + 1
+            if position <= bounds.end:
+                yield _stored(message)
+        reached = consumer.position([TopicPartition(place.topic, place.partition)])[0].offset
+        if reached != OFFSET_INVALID:
+            position = max(position, reached)  # compaction may have left nothing up to the end
+
+
+def _stored(message: Message) -> Stored:
+    headers = {name: (text or b"").decode("utf-8", "replace") for name, text in _header_pairs(message)}
+    key = (message.key() or b"").decode("utf-8", "replace")
+    topic, partition = message.topic() or "", message.partition()
+    return Stored(topic=topic, key=key, value=message.value(), headers=headers, partition=partition or 0, offset=_offset(message))
+
+
+def _header_pairs(message: Message) -> list[tuple[str, Any]]:
+    headers = message.headers() or []
+    return list(headers.items()) if isinstance(headers, dict) else list(headers)
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None  # every message that was read has one
+    return offset
+
+
+def _failure(error: KafkaError) -> Exception:
+    if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        return RecordTooLarge("Kafka refuses a record as too large")
+    if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        return OffsetsRefused("Kafka no longer has, or never had, the offset to start from")
+    return JournalAway(f"Kafka: {error.name()}")
+
+

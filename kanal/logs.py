@@ -1,0 +1,46 @@
+"""Logging: structlog, JSON lines on standard output, pretty on a terminal. Never an address, a name or a text of a citizen."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+
+def configure_logs(*, level: str = "INFO") -> None:
+    """Set up logging of the whole process once, Kanal's own and that of libraries (warnings and worse)."""
+    renderer: Any = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(ensure_ascii=False)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _error_kind_only,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr if sys.stderr.isatty() else sys.stdout),
+    )
+    logging.basicConfig(level=logging.WARNING, format='{"event": "library", "logger": "%(name)s", "level": "%(levelname)s"}', force=True)
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd logs envelopes, which are addresses
+
+
+def logger(service: str) -> Any:
+    """A logger whose lines carry `service`."""
+    return structlog.get_logger().bind(service=service)
+
+
+def _error_kind_only(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """An exception's own text may quote input; only Kanal's errors promise not to."""
+    error = line.pop("error", None)
+    if isinstance(error, BaseException):
+        line["error"] = str(error) if type(error).__module__.startswith("kanal") else type(error).__name__
+        frame = error.__traceback__
+        while frame and frame.tb_next:
+            frame = frame.tb_next
+        if frame:
+            line["error_at"] = f"{frame.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.tb_lineno}"
+    elif error is not None:
+        line["error"] = error
+    return line

@@ -1,0 +1,87 @@
+"""The outbox: events that a transaction decided and that still have to reach the journal.
+
+Rows are written with the decision and appended after the commit; once acknowledged they go with the next transaction, when
+idle and on a clean stop. What a dead process left behind is appended by the next owner of the partition: a repeat carries
+the id of its first.
+"""
+
+import time
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection, and_, delete, select
+
+from kanal.database import Database
+from kanal.journal import Journal, Place, Record
+from kanal.stage_tables import outbox
+
+_encode_headers = msgspec.json.Encoder().encode
+_decode_headers = msgspec.json.Decoder(dict[str, str]).decode
+APPEND_SECONDS = 30.0
+
+
+class Outbox:
+    """The rows of one owner (a stage or a sender) in this process. Used by one thread."""
+
+    def __init__(self, owner: str, database: Database, journal: Journal) -> None:
+        self._owner = owner
+        self._database = database
+        self._journal = journal
+        self._run = uuid.uuid4().hex
+        self._seq = time.time_ns()  # grows from run to run, so that rows left behind keep their order
+        self._waiting: list[Record] = []
+        self._added = self._seq
+        self._acknowledged = 0
+
+    def add(self, connection: Connection, records: Sequence[tuple[Place, Record]]) -> list[Record]:
+        """Write rows in the caller's transaction and drop those acknowledged before; give the result to `committed`."""
+        self._delete_acknowledged(connection)
+        rows = []
+        for place, record in records:
+            self._seq += 1
+            rows.append(
+                {"owner": self._owner, "run": self._run, "seq": self._seq, "from_topic": place.topic, "from_partition": place.partition,
+                 "topic": record.topic, "key": record.key, "headers": _encode_headers(record.headers), "value": record.value}
+            )  # fmt: skip
+        if rows:
+            connection.execute(outbox.insert(), rows)
+        return [record for _, record in records]
+
+    def committed(self, records: Sequence[Record]) -> None:
+        """The transaction that added `records` is on disk: they must reach the journal now."""
+        self._waiting.extend(records)
+        self._added = self._seq
+
+    def flush(self) -> None:
+        """Append everything that waits. *Raises:* TemporaryFailure; what waits stays, call again."""
+        if self._waiting:
+            self._journal.append(self._waiting, APPEND_SECONDS)
+            self._waiting = []
+            self._acknowledged = self._added
+
+    def flush_left_behind(self, place: Place) -> int:
+        """Append and delete rows that other runs left for `place`; how many there were. *Raises:* TemporaryFailure."""
+        left = and_(outbox.c.owner == self._owner, outbox.c.run != self._run, outbox.c.from_topic == place.topic,
+                    outbox.c.from_partition == place.partition)  # fmt: skip
+        with self._database.read() as connection:
+            rows = connection.execute(select(outbox).where(left).order_by(outbox.c.seq)).all()
+        if not rows:
+            return 0
+        records = [Record(topic=row.topic, key=row.key, value=row.value, headers=_decode_headers(row.headers)) for row in rows]
+        self._journal.append(records, APPEND_SECONDS)
+        with self._database.begin() as connection:
+            connection.execute(delete(outbox).where(left, outbox.c.seq <= rows[-1].seq))
+        return len(rows)
+
+    def tidy(self) -> None:
+        """Delete acknowledged rows now; done when idle and on a clean stop."""
+        if self._acknowledged:
+            with self._database.begin() as connection:
+                self._delete_acknowledged(connection)
+
+    def _delete_acknowledged(self, connection: Connection) -> None:
+        if self._acknowledged:
+            mine = and_(outbox.c.owner == self._owner, outbox.c.run == self._run, outbox.c.seq <= self._acknowledged)
+            connection.execute(delete(outbox).where(mine))
+            self._acknowledged = 0

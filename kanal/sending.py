@@ -1,0 +1,241 @@
+"""The sender's loop: one reply per conversation at a time, `waiting` → `sending` → `sent`, with back-off and honest counting.
+
+A crash between sending and noting it leaves a row in `sending`; it is sent once more and counted as a repeat, since no
+provider that Kanal speaks to can say whether the first one went out. Not here: a channel's protocol (its `send.py`).
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+from sqlalchemy import Connection, and_, func, or_, select, update
+
+from kanal import metrics, topics
+from kanal.contacts import Contact, open_sealed
+from kanal.database import Database
+from kanal.errors import InvalidEvent, KanalError, TemporaryFailure
+from kanal.events import ReplySettled
+from kanal.faults import fail_point
+from kanal.ids import derive_id
+from kanal.journal import Journal, Place, Record
+from kanal.keys import Keys
+from kanal.logs import logger
+from kanal.outbox import Outbox
+from kanal.records import record_of
+from kanal.replies import contacts, replies
+
+CLAIM = 20
+"""Replies in hand at once; a crash repeats at most so many."""
+
+CLAIM_SECONDS = 120
+"""Another process may take a reply over so long after it was claimed; longer than sending a whole claim may take."""
+
+RETRY_SECONDS = (5, 15, 60, 300, 900, 3_600)
+GIVE_UP_SECONDS = 72 * 3_600
+NO_CONTACT_SECONDS = 600
+"""A contact is appended before its message, but is read from another topic: it may come a little later."""
+
+
+class DueReply(NamedTuple):
+    """A reply to send now."""
+
+    reply_id: str
+    kind: str
+    number: str
+    language: str
+    values: dict[str, str]
+    contact: Contact
+
+
+class Undeliverable(KanalError):
+    """This channel cannot reach the citizen, however often it is tried. `reason` says why."""
+
+
+class Deliver(Protocol):
+    """A channel's way out."""
+
+    def deliver(self, reply: DueReply) -> None:
+        """Return when the other side has taken it. *Raises:* TemporaryFailure (later again), Undeliverable (never)."""
+
+
+class _Claimed(NamedTuple):
+    row: Any
+    sealed: str
+
+
+class _Settled(NamedTuple):
+    row: Any
+    outcome: str
+    reason: str = ""
+
+
+class Sender:
+    """Runs one channel's replies in a thread of its own."""
+
+    def __init__(self, channel: str, deliver: Deliver, database: Database, journal: Journal, keys: Keys) -> None:
+        self.name = f"{channel}-sender"
+        self._channel = channel
+        self._deliver = deliver
+        self._database = database
+        self._keys = keys
+        self._outbox = Outbox(self.name, database, journal)
+        self._place = Place(self.name, 0)
+        self._log = logger(self.name)
+        self._counted_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Send until `stop` is set; whatever passes is tried again."""
+        recovered = False
+        while not stop.is_set():
+            try:
+                if not recovered:
+                    self._recover()
+                    recovered = True
+                if not self._send_some(stop):
+                    stop.wait(0.1)
+            except Exception as error:  # nothing is lost: rows say what is still to do
+                self._log.warning("sending_retried", error=error)
+                stop.wait(1.0)
+        self._leave()
+
+    def _recover(self) -> None:
+        """After a crash: what the last run left in the outbox, and with SQLite (we are alone) its `sending` rows."""
+        self._outbox.flush_left_behind(self._place)
+        if not self._database.shared:
+            orphaned = and_(replies.c.channel == self._channel, replies.c.state == "sending")
+            with self._database.begin() as connection:
+                connection.execute(update(replies).where(orphaned).values(claimed_until=0))
+
+    def _send_some(self, stop: threading.Event) -> int:
+        self._outbox.flush()
+        now = int(time.time())
+        with self._database.begin() as connection:
+            claimed = self._claim(connection, now)
+        if not claimed:
+            self._outbox.tidy()
+            self._count_waiting()
+            return 0
+        fail_point(f"{self.name}.sending")
+        settled = [self._send(each, now) for each in claimed if not stop.is_set()]
+        fail_point(f"{self.name}.sent")
+        self._settle(settled, now)
+        self._give_back([each.row for each in claimed[len(settled) :]])
+        return len(settled)
+
+    def _claim(self, connection: Connection, now: int) -> list[_Claimed]:
+        self._database.exclusive(connection, self.name)
+        earlier = replies.alias("earlier")
+        first_of_conversation = ~(
+            select(earlier.c.reply_id)
+            .where(
+                earlier.c.channel == self._channel,
+                earlier.c.conversation == replies.c.conversation,
+                earlier.c.state.in_(("waiting", "sending")),
+                or_(earlier.c.position < replies.c.position, and_(earlier.c.state == "sending", earlier.c.claimed_until > now)),
+                earlier.c.reply_id != replies.c.reply_id,
+            )
+            .exists()
+        )
+        ready = or_(
+            and_(replies.c.state == "waiting", replies.c.next_at <= now), and_(replies.c.state == "sending", replies.c.claimed_until <= now)
+        )
+        with_contact = replies.outerjoin(
+            contacts, and_(contacts.c.channel == replies.c.channel, contacts.c.conversation == replies.c.conversation)
+        )
+        query = (
+            select(replies, contacts.c.sealed)
+            .select_from(with_contact)
+            .where(replies.c.channel == self._channel, ready, first_of_conversation)
+            .order_by(replies.c.next_at, replies.c.position)
+            .limit(CLAIM)
+        )
+        rows = connection.execute(query).all()
+        for row in rows:
+            repeats = row.repeats + (row.state == "sending")
+            connection.execute(
+                update(replies)
+                .where(replies.c.reply_id == row.reply_id)
+                .values(state="sending", claimed_until=now + CLAIM_SECONDS, repeats=repeats, attempts=row.attempts + 1)
+            )
+            if row.state == "sending":
+                metrics.REPLY_REPEATS.labels(self._channel).inc()
+        return [_Claimed(row, row.sealed or "") for row in rows]
+
+    def _send(self, claimed: _Claimed, now: int) -> _Settled:
+        row = claimed.row
+        age = now - row.requested_at
+        if not claimed.sealed:
+            return _Settled(row, "undeliverable" if age > NO_CONTACT_SECONDS else "waiting", "no-contact")
+        try:
+            contact = open_sealed(self._keys, claimed.sealed)
+            values = msgspec.json.decode(row.reply_values, type=dict[str, str])
+            self._deliver.deliver(DueReply(row.reply_id, row.kind, row.number, row.language, values, contact))
+        except TemporaryFailure as error:
+            self._log.warning("reply_delayed", number=row.number, reason=error.reason, attempt=row.attempts + 1)
+            return _Settled(row, "failed" if age > GIVE_UP_SECONDS else "waiting", error.reason)
+        except (Undeliverable, InvalidEvent) as error:
+            return _Settled(row, "undeliverable", error.reason)
+        except Exception as error:  # a bug in one reply must not hold up the others
+            self._log.error("reply_failed", number=row.number, error=error)
+            return _Settled(row, "failed" if row.attempts >= len(RETRY_SECONDS) else "waiting", f"bug-{type(error).__name__}")
+        return _Settled(row, "sent")
+
+    def _settle(self, settled: Sequence[_Settled], now: int) -> None:
+        done = [each for each in settled if each.outcome != "waiting"]
+        with self._database.begin() as connection:
+            for row, outcome, reason in settled:
+                pause = RETRY_SECONDS[min(row.attempts, len(RETRY_SECONDS) - 1)]
+                values = {"state": outcome, "reason": reason, "next_at": now + pause if outcome == "waiting" else row.next_at}
+                connection.execute(update(replies).where(replies.c.reply_id == row.reply_id).values(values))
+            records = self._outbox.add(connection, [(self._place, self._settled_record(each)) for each in done])
+        self._outbox.committed(records)
+        for each in done:
+            metrics.REPLIES.labels(self._channel, each.outcome).inc()
+            if each.outcome != "sent":
+                self._log.error("reply_not_delivered", number=each.row.number, outcome=each.outcome, reason=each.reason)
+        if done:
+            self._log.info("replies_sent", count=sum(each.outcome == "sent" for each in done))
+        self._outbox.flush()
+
+    def _give_back(self, rows: Sequence[Any]) -> None:
+        """Claimed but not begun: stopping."""
+        if rows:
+            with self._database.begin() as connection:
+                for row in rows:
+                    waiting = {"state": "waiting", "attempts": row.attempts, "repeats": row.repeats}
+                    connection.execute(update(replies).where(replies.c.reply_id == row.reply_id).values(waiting))
+
+    def _settled_record(self, settled: _Settled) -> Record:
+        row = settled.row
+        repeats = row.repeats + (row.state == "sending")
+        return settled_record(self._channel, row, settled.outcome, settled.reason, repeats)
+
+    def _count_waiting(self) -> None:
+        if time.monotonic() - self._counted_at > 5:
+            with self._database.read() as connection:
+                waiting = and_(replies.c.channel == self._channel, replies.c.state.in_(("waiting", "sending")))
+                metrics.REPLIES_WAITING.labels(self._channel).set(connection.scalar(select(func.count()).where(waiting)) or 0)
+            self._counted_at = time.monotonic()
+
+    def _leave(self) -> None:
+        try:
+            self._outbox.flush()
+            self._outbox.tidy()
+        except TemporaryFailure as error:
+            self._log.warning("stopped_uncleanly", error=error)
+
+
+def settled_record(channel: str, row: Any, outcome: str, reason: str, repeats: int) -> Record:
+    """The `ReplySettled` of a row of `replies`; its id is derived from the reply and the outcome."""
+    now = datetime.now(UTC)
+    event = ReplySettled(
+        reply_id=row.reply_id, channel=channel, kind=row.kind, number=row.number,
+        outcome=outcome, reason=reason, repeats=repeats, settled_at=now,
+    )  # fmt: skip
+    event_id = derive_id("sender", row.reply_id, outcome)
+    return record_of(topics.REPLY_SETTLED, row.reply_id, event, event_id=event_id, source=f"{channel}-sender", at=now)
+
+

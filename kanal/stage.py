@@ -1,0 +1,395 @@
+"""The stage loop: events in, decisions, one SQL commit, events out. Every consumer of the journal runs in it.
+
+One transaction holds the handler's changes, the outputs (outbox), the ids applied and the fenced advance of `stage_offsets`;
+only then are the outputs appended. Killed anywhere, it repeats little and loses nothing: repeats carry the same derived ids.
+Not here: what a stage decides (the services) and where records lie (journal/).
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+from sqlalchemy import Connection
+
+from kanal import metrics
+from kanal.database import Database
+from kanal.errors import Fenced, InvalidEvent, NewerEvent, OffsetsRefused, SetupError, TemporaryFailure
+from kanal.events import Event
+from kanal.faults import fail_point
+from kanal.ids import derive_id
+from kanal.journal import BatchLimit, Journal, Place, Reader, Record, Stored, refuse_too_large
+from kanal.logs import logger
+from kanal.outbox import Outbox
+from kanal.records import FOR_STAGE, dead_letter, open_record, place_of, record_of
+from kanal.stage_tables import StageStore
+
+ALARM_AFTER = 10
+"""Dead letters in a row that ring the alarm. Nothing is lost, so nothing stops: a crafted message could stop the city otherwise."""
+
+DEADLY_ATTEMPTS = 3
+"""A record that is in hand for this many careful attempts is set aside: it killed the process each time."""
+
+CAREFUL_RECORDS = 100
+"""After an unclean start so many records of a partition are handled one at a time, unless the stage has caught up before."""
+
+RETRY_SECONDS = (0.1, 0.3, 1.0, 3.0, 5.0, 10.0)
+"""Back-off in place; after the last the stage leaves its group and joins anew."""
+
+HOUSEKEEPING_SECONDS = 1.0
+"""How often timers are asked and group offsets (for lag only) are noted."""
+
+APPLIED_DAYS = 100
+"""Ids applied are remembered longer than any topic but `reports` keeps its records."""
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """One event in a handler's hands."""
+
+    event: Event
+    event_id: str
+    at: datetime
+    """When it was said (UTC); a handler's only clock."""
+    place: Place
+    offset: int = -1
+    """-1 = not from the journal (a timer)."""
+    trace: str = ""
+
+
+class Emit(NamedTuple):
+    """An event to append. `role` tells the outputs of one input apart: their ids are derived from it."""
+
+    topic: str
+    key: str
+    event: Event
+    role: str
+    event_id: str = ""
+    """Given only where the id is derived from something else than this input."""
+
+
+class Decision(NamedTuple):
+    """What a handler makes of one input."""
+
+    events: Sequence[Emit] = ()
+    changes: Sequence[Any] = ()
+    outcome: str = "done"
+    """Bounded code for metrics."""
+
+
+class Handler(Protocol):
+    """A stage's own part. `decide` is pure; an exception in it is that message's dead letter, its neighbours go on."""
+
+    name: str
+    topics: Sequence[str]
+
+    def load(self, connection: Connection, inputs: Sequence[Input]) -> Any:
+        """State for these inputs, with as few queries as there are tables. Exceptions are retried."""
+
+    def decide(self, message: Input, state: Any) -> Decision:
+        """The rule book: from one input and the state to events and changes. No I/O, no clock."""
+
+    def apply(self, change: Any, state: Any) -> None:
+        """Make `change` visible in `state` for the next message of the batch."""
+
+    def save(self, connection: Connection, changes: Sequence[Any]) -> None:
+        """Write all changes of a batch, in their order. Exceptions are retried."""
+
+    def due(self, connection: Connection, places: Iterable[Place], now: datetime) -> Sequence[Input]:
+        """Timers that have run out for what these partitions brought; asked when caught up. Their ids are derived."""
+
+
+class _Hand(NamedTuple):
+    """A record of the batch and what it turned out to be: an input, a failure, or neither (another stage's redrive)."""
+
+    stored: Stored
+    input: Input | None
+    failure: Exception | None
+
+
+class _Outcome(NamedTuple):
+    """What a batch came to."""
+
+    outputs: list[tuple[Place, Record]]
+    changes: list[Any]
+    applied: list[str]
+    counts: dict[str, int]
+
+
+class StageLoop:
+    """Runs one handler. Used by one thread."""
+
+    def __init__(self, handler: Handler, journal: Journal, database: Database, limit: BatchLimit | None = None) -> None:
+        self.handler = handler
+        self._journal = journal
+        self._database = database
+        self._store = StageStore(handler.name)
+        self._outbox = Outbox(handler.name, database, journal)
+        self._limit = limit or BatchLimit()
+        self._log = logger(handler.name)
+        self._reader: Reader | None = None
+        self._positions: dict[Place, int] = {}
+        self._careful: dict[Place, int] = {}
+        self._in_hand: Sequence[Stored] = ()
+        self._attempts = 1
+        self._failures = 0
+        self._resume_at = 0.0
+        self._kept_house_at = 0.0
+        self._forgot_at = 0.0
+        self._dead_in_a_row = 0
+
+    def turn(self, timeout_seconds: float) -> int:
+        """Handle at most one batch; the number of records handled. Passing failures are noted and tried again in a later turn.
+
+        *Raises:* OffsetsRefused, NewerEvent, SetupError: the stage must not run on.
+        """
+        if (pause := self._resume_at - time.monotonic()) > 0:
+            time.sleep(min(pause, timeout_seconds))
+            return 0
+        try:
+            handled = self._handle_next(timeout_seconds)
+        except (OffsetsRefused, NewerEvent, SetupError):
+            raise
+        except Fenced as fenced:
+            self._log.warning("partition_taken_over", error=fenced)
+            self._leave()
+        except Exception as error:  # whatever fails outside `decide` is tried again: nothing was committed
+            self._retry_later(error)
+        else:
+            self._failures = 0
+            return handled
+        return 0
+
+    def stop(self) -> None:
+        """Leave cleanly: outbox rows that were appended go, so that a restart repeats nothing."""
+        if self._reader is None:
+            return
+        try:
+            self._outbox.flush()
+            self._outbox.tidy()
+            with self._database.begin() as connection:
+                self._store.mark_clean(connection, self._reader.assigned())
+            self._reader.commit(self._positions)
+        except TemporaryFailure as error:
+            self._log.warning("stopped_uncleanly", error=error)
+        self._leave()
+
+    # One batch.
+
+    def _handle_next(self, timeout_seconds: float) -> int:
+        self._outbox.flush()
+        if self._reader is None:
+            self._reader = self._journal.reader(self.handler.name, self.handler.topics, self._take_over)
+        if not self._in_hand:
+            self._in_hand = self._reader.poll(self._limit_now(), timeout_seconds)
+            self._attempts = self._count_attempt() if self._careful and self._in_hand else 1
+        if not self._in_hand:
+            self._idle()
+            return 0
+        fail_point(f"{self.handler.name}.after-poll")
+        handled = self._handle([self._open(stored) for stored in self._in_hand])
+        self._in_hand = ()
+        return handled
+
+    def _handle(self, hands: Sequence[_Hand]) -> int:
+        started = time.perf_counter()
+        self._commit(hands, _new_positions(hand.stored for hand in hands))
+        fail_point(f"{self.handler.name}.after-commit")
+        self._outbox.flush()
+        fail_point(f"{self.handler.name}.after-append")
+        metrics.STAGE_BATCH_SECONDS.labels(self.handler.name).observe(time.perf_counter() - started)
+        self._be_less_careful(hands)
+        if time.monotonic() - self._kept_house_at > HOUSEKEEPING_SECONDS:
+            self._note_offsets()
+        return len(hands)
+
+    def _commit(self, hands: Sequence[_Hand], positions: Mapping[Place, int]) -> None:
+        inputs = [hand.input for hand in hands if hand.input is not None]
+        now = datetime.now(UTC)
+        with self._database.begin() as connection:
+            for place, new in positions.items():  # first: a zombie is stopped before it touches anything
+                self._store.advance(connection, place, self._positions[place], new)
+            known = self._store.applied(connection, [message.event_id for message in inputs])
+            outcome = self._decide_all(hands, known, connection, now)
+            self.handler.save(connection, outcome.changes)
+            self._store.mark_applied(connection, outcome.applied, now)
+            if self._careful:
+                self._store.forget_attempts(connection, positions)
+            records = self._outbox.add(connection, outcome.outputs)
+        self._outbox.committed(records)
+        self._positions.update(positions)
+        self._report(outcome, inputs, now)
+
+    def _decide_all(self, hands: Sequence[_Hand], known: set[str], connection: Connection, now: datetime) -> _Outcome:
+        outcome = _Outcome([], [], [], {})
+        fresh = [hand.input for hand in hands if hand.input is not None and hand.input.event_id not in known]
+        state = self.handler.load(connection, fresh)
+        for stored, message, failure in hands:
+            if failure is not None:
+                self._set_aside(stored, failure, outcome, now)
+            elif message is None:
+                _count(outcome, "for-another-stage")
+            elif message.event_id in known:
+                _count(outcome, "repeat")
+            elif self._decide(stored, message, state, outcome, now):
+                known.add(message.event_id)
+        return outcome
+
+    def _decide(self, stored: Stored, message: Input, state: Any, outcome: _Outcome, now: datetime) -> bool:
+        try:
+            decision = self.handler.decide(message, state)
+            records = [self._record(message, emit) for emit in decision.events]
+            refuse_too_large(records)
+            for change in decision.changes:
+                self.handler.apply(change, state)
+        except Exception as error:  # this message's own dead letter
+            self._set_aside(stored, error, outcome, now)
+            return False
+        outcome.outputs.extend((message.place, record) for record in records)
+        outcome.changes.extend(decision.changes)
+        outcome.applied.append(message.event_id)
+        _count(outcome, decision.outcome)
+        return True
+
+    def _record(self, message: Input, emit: Emit) -> Record:
+        event_id = emit.event_id or derive_id(self.handler.name, message.event_id, emit.role)
+        return record_of(
+            emit.topic, emit.key, emit.event, event_id=event_id, source=self.handler.name, at=message.at, trace=message.trace
+        )
+
+    def _set_aside(self, stored: Stored, error: Exception, outcome: _Outcome, now: datetime) -> None:
+        record = dead_letter(self.handler.name, stored, error, now, self._attempts)
+        outcome.outputs.append((place_of(stored), record))
+        _count(outcome, "dead-letter")
+        self._log.error(
+            "message_dead_lettered", topic=stored.topic, partition=stored.partition, offset=stored.offset,
+            event_id=stored.headers.get("ce_id", ""), error=error,
+        )  # fmt: skip
+        metrics.DEAD_LETTERS.labels(self.handler.name, getattr(error, "reason", "bug")).inc()
+
+    def _open(self, stored: Stored) -> _Hand:
+        if stored.headers.get(FOR_STAGE, self.handler.name) != self.handler.name:
+            return _Hand(stored, None, None)
+        if self._attempts >= DEADLY_ATTEMPTS:
+            return _Hand(stored, None, InvalidEvent("the process died each time with this record in hand", reason="deadly"))
+        try:
+            event, event_id, at, trace = open_record(stored)
+        except InvalidEvent as error:
+            return _Hand(stored, None, error)
+        return _Hand(stored, Input(event=event, event_id=event_id, at=at, place=place_of(stored), offset=stored.offset, trace=trace), None)
+
+    # Owning partitions.
+
+    def _take_over(self, place: Place) -> int | None:
+        """A partition is assigned: append what its last owner left in the outbox, then read from the stored offset."""
+        self._outbox.flush_left_behind(place)
+        first = self._journal.bounds(place.topic)[place.partition].first
+        with self._database.begin() as connection:
+            stored = self._store.take(connection, place, self._journal.identity(place.topic), first)
+        if not stored.clean:
+            self._careful[place] = CAREFUL_RECORDS
+        self._positions[place] = stored.next
+        return stored.next
+
+    def _leave(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None
+        self._in_hand = ()
+        self._careful.clear()
+
+    def _retry_later(self, error: Exception) -> None:
+        pause = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
+        self._failures += 1
+        self._resume_at = time.monotonic() + pause
+        reason = error.reason if isinstance(error, TemporaryFailure) else type(error).__name__
+        metrics.STAGE_RETRIES.labels(self.handler.name, reason).inc()
+        self._log.warning("batch_retried", error=error, reason=reason, attempt=self._failures)
+        if self._failures % len(RETRY_SECONDS) == 0:
+            self._leave()
+
+    # Care after an unclean start.
+
+    def _limit_now(self) -> BatchLimit:
+        return self._limit._replace(records=1) if self._careful else self._limit
+
+    def _count_attempt(self) -> int:
+        """Written before the record is touched, so that a death leaves its mark."""
+        stored = self._in_hand[0]
+        if place_of(stored) not in self._careful:
+            return 1
+        with self._database.begin() as connection:
+            return self._store.count_attempt(connection, place_of(stored), stored.offset)
+
+    def _be_less_careful(self, hands: Sequence[_Hand]) -> None:
+        for hand in hands:
+            place = place_of(hand.stored)
+            if place in self._careful:
+                self._careful[place] -= 1
+                if self._careful[place] <= 0:
+                    del self._careful[place]
+
+    # When there is nothing to read.
+
+    def _idle(self) -> None:
+        self._careful.clear()
+        self._outbox.tidy()
+        if time.monotonic() - self._kept_house_at > HOUSEKEEPING_SECONDS:
+            self._run_timers()
+            self._note_offsets()
+            self._forget_old_ids()
+
+    def _run_timers(self) -> None:
+        assert self._reader is not None
+        places = {place: self._positions[place] for place in self._reader.assigned() if place in self._positions}
+        now = datetime.now(UTC)
+        with self._database.read() as connection:
+            due = self.handler.due(connection, places, now)
+        if due:
+            self._commit([_Hand(_timer_record(timer), timer, None) for timer in due], places)
+            self._outbox.flush()
+
+    def _note_offsets(self) -> None:
+        assert self._reader is not None
+        self._reader.commit({place: self._positions[place] for place in self._reader.assigned() if place in self._positions})
+        self._kept_house_at = time.monotonic()
+
+    def _forget_old_ids(self) -> None:
+        if time.monotonic() - self._forgot_at > 3_600:
+            with self._database.begin() as connection:
+                self._store.forget_applied(connection, datetime.now(UTC) - timedelta(days=APPLIED_DAYS))
+            self._forgot_at = time.monotonic()
+
+    # Telling operators.
+
+    def _report(self, outcome: _Outcome, inputs: Sequence[Input], now: datetime) -> None:
+        for name, count in outcome.counts.items():
+            metrics.STAGE_MESSAGES.labels(self.handler.name, name).inc(count)
+        metrics.STAGE_REPEATS.labels(self.handler.name).inc(outcome.counts.get("repeat", 0))
+        if inputs:
+            metrics.STAGE_BEHIND_SECONDS.labels(self.handler.name).set(max(0.0, (now - inputs[-1].at).total_seconds()))
+        self._watch_dead_letters(outcome.counts)
+        self._log.info("batch_committed", outputs=len(outcome.outputs), outcome=outcome.counts)
+
+    def _watch_dead_letters(self, counts: Mapping[str, int]) -> None:
+        dead = counts.get("dead-letter", 0)
+        self._dead_in_a_row = self._dead_in_a_row + dead if dead and dead == sum(counts.values()) else dead
+        ringing = self._dead_in_a_row >= ALARM_AFTER
+        metrics.DEAD_LETTER_ALARM.labels(self.handler.name).set(ringing)
+        if ringing and dead:
+            self._log.error("dead_letters_in_a_row", count=self._dead_in_a_row)
+
+
+def _count(outcome: _Outcome, name: str) -> None:
+    outcome.counts[name] = outcome.counts.get(name, 0) + 1
+
+
+def _new_positions(batch: Iterable[Stored]) -> dict[Place, int]:
+    return {place_of(stored): stored.offset + 1 for stored in batch}
+
+
+def _timer_record(timer: Input) -> Stored:
+    """A stand-in for the record that a timer never was; only a dead letter would show it."""
+    return Stored(
+        topic=timer.place.topic, partition=timer.place.partition, offset=-1, key="", value=b"", headers={"ce_id": timer.event_id}
+    )

@@ -1,0 +1,139 @@
+"""What the stage loop itself keeps in SQL: offsets with their fence, ids applied, attempts, outbox rows. No service's tables."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    and_,
+    delete,
+    select,
+    update,
+)
+
+from kanal.database import insert_new, put
+from kanal.errors import Fenced, OffsetsRefused
+from kanal.journal import Place
+
+metadata = MetaData()
+
+stage_offsets = Table(
+    "stage_offsets",
+    metadata,
+    Column("stage", String, primary_key=True),
+    Column("topic", String, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("next", BigInteger, nullable=False),
+    Column("journal", String, nullable=False),
+    Column("clean", Boolean, nullable=False),
+)
+applied_events = Table(
+    "applied_events",
+    metadata,
+    Column("stage", String, primary_key=True),
+    Column("event_id", String, primary_key=True),
+    Column("applied_at", BigInteger, nullable=False, index=True),
+)
+stage_attempts = Table(
+    "stage_attempts",
+    metadata,
+    Column("stage", String, primary_key=True),
+    Column("topic", String, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("offset", BigInteger, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+)
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("run", String, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("from_topic", String, nullable=False),
+    Column("from_partition", Integer, nullable=False),
+    Column("topic", String, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("headers", LargeBinary, nullable=False),
+    Column("value", LargeBinary),
+)
+
+
+class StoredOffset(NamedTuple):
+    """Where a stage goes on in one partition, and whether its last owner stopped cleanly."""
+
+    next: int
+    clean: bool
+
+
+class StageStore:
+    """The rows of one stage. Every method runs in the caller's transaction."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
+    def take(self, connection: Connection, place: Place, journal: str, first: int) -> StoredOffset:
+        """Own `place` from now on; a place seen for the first time starts at `first`. *Raises:* OffsetsRefused."""
+        mine = self._mine(stage_offsets, place)
+        insert_new(connection, stage_offsets, [{**self._row(place), "next": first, "journal": journal, "clean": True}])
+        row = connection.execute(select(stage_offsets).where(mine)).one()
+        if row.journal != journal:
+            raise OffsetsRefused(f"{self._stage}: the offsets kept for {place.topic} are another journal's")
+        connection.execute(update(stage_offsets).where(mine).values(clean=False))
+        return StoredOffset(row.next, row.clean)
+
+    def advance(self, connection: Connection, place: Place, expected: int, new: int) -> None:
+        """Move on, if the row is still where this owner left it. *Raises:* Fenced."""
+        where = and_(self._mine(stage_offsets, place), stage_offsets.c.next == expected)
+        if connection.execute(update(stage_offsets).where(where).values(next=new)).rowcount != 1:
+            raise Fenced(f"{self._stage} no longer owns {place.topic}/{place.partition}")
+
+    def mark_clean(self, connection: Connection, places: Iterable[Place]) -> None:
+        """Nothing is in hand: the next owner need not be careful."""
+        for place in places:
+            connection.execute(update(stage_offsets).where(self._mine(stage_offsets, place)).values(clean=True))
+
+    def applied(self, connection: Connection, event_ids: Sequence[str]) -> set[str]:
+        """Which of these ids this stage has applied before."""
+        wanted = and_(applied_events.c.stage == self._stage, applied_events.c.event_id.in_(event_ids))
+        return set(connection.scalars(select(applied_events.c.event_id).where(wanted))) if event_ids else set()
+
+    def mark_applied(self, connection: Connection, event_ids: Iterable[str], now: datetime) -> None:
+        """Remember ids; one that is there already (another member was faster) is an error of the fence, not hidden."""
+        seconds = int(now.timestamp())
+        rows = [{"stage": self._stage, "event_id": event_id, "applied_at": seconds} for event_id in event_ids]
+        if rows:
+            connection.execute(applied_events.insert(), rows)
+
+    def forget_applied(self, connection: Connection, before: datetime) -> None:
+        """Drop ids too old to come again: older than any topic but `reports` keeps its records."""
+        old = and_(applied_events.c.stage == self._stage, applied_events.c.applied_at < int(before.timestamp()))
+        connection.execute(delete(applied_events).where(old))
+
+    def count_attempt(self, connection: Connection, place: Place, offset: int) -> int:
+        """How often this record has been in hand after unclean starts, this time included."""
+        mine = and_(self._mine(stage_attempts, place), stage_attempts.c.offset == offset)
+        before = connection.scalar(select(stage_attempts.c.attempts).where(mine)) or 0
+        put(connection, stage_attempts, [{**self._row(place), "offset": offset, "attempts": before + 1}])
+        return before + 1
+
+    def forget_attempts(self, connection: Connection, places: Mapping[Place, int]) -> None:
+        """Records below the new offsets were settled."""
+        for place, next_offset in places.items():
+            connection.execute(delete(stage_attempts).where(self._mine(stage_attempts, place), stage_attempts.c.offset < next_offset))
+
+    def _mine(self, table: Table, place: Place) -> ColumnElement[bool]:
+        return and_(table.c.stage == self._stage, table.c.topic == place.topic, table.c.partition == place.partition)
+
+    def _row(self, place: Place) -> dict[str, str | int]:
+        return {"stage": self._stage, "topic": place.topic, "partition": place.partition}

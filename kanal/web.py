@@ -1,0 +1,124 @@
+"""HTTP for every service: the application, errors as answers, bodies, signatures, tokens. Not here: any route with a meaning."""
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from kanal import __version__
+from kanal.errors import InvalidInput, KanalError, RecordTooLarge, TemporaryFailure
+from kanal.logs import logger
+
+SIGNATURE_HEADER = "X-Kanal-Signature"
+RETRY_AFTER_SECONDS = 5
+
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; base-uri 'none'",
+}
+
+
+class HttpError(KanalError):
+    """An answer other than success, with a body that names the rule."""
+
+    def __init__(self, status: int, rule: str, message: str, body: dict[str, Any] | None = None) -> None:
+        super().__init__(message, reason=rule)
+        self.status = status
+        self.body = {"error": rule, "message": message, **(body or {})}
+
+
+def application(service: str, routers: Sequence[APIRouter], alive: Callable[[], bool], ready: Callable[[], bool]) -> FastAPI:
+    """The HTTP application of a process: its routes, `/healthz`, `/readyz`, `/metrics`."""
+    app = FastAPI(title="Kanal", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    log = logger(service)
+
+    @app.middleware("http")
+    async def harden(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        for name, value in _SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    @app.exception_handler(KanalError)
+    async def answer(_request: Request, error: KanalError) -> Response:
+        return error_response(error)
+
+    @app.exception_handler(Exception)
+    async def broken(_request: Request, error: Exception) -> Response:
+        log.error("request_failed", error=error)
+        return JSONResponse({"error": "internal", "message": "something is wrong on our side"}, 500)
+
+    app.include_router(_operations(alive, ready))
+    for router in routers:
+        app.include_router(router)
+    return app
+
+
+def error_response(error: KanalError) -> JSONResponse:
+    """The answer that an error stands for."""
+    if isinstance(error, HttpError):
+        return JSONResponse(error.body, error.status)
+    if isinstance(error, InvalidInput):
+        return JSONResponse({"error": "invalid", "field": error.field, "message": error.rule}, 422)
+    if isinstance(error, RecordTooLarge):
+        return JSONResponse({"error": "too-large", "message": str(error)}, 413)
+    if isinstance(error, TemporaryFailure):
+        body = {"error": "try-again", "message": "nothing could be kept just now; send the same again"}
+        return JSONResponse(body, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return JSONResponse({"error": error.reason, "message": "something is wrong on our side"}, 500)
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The raw body. *Raises:* HttpError 413 as soon as it is over `max_bytes`, without reading the rest."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise HttpError(413, "body-too-large", f"the body is larger than {max_bytes} bytes")
+    return bytes(body)
+
+
+def signature(secret: str, body: bytes) -> str:
+    """`sha256=<hex>`: HMAC-SHA256 of the raw body."""
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def check_signature(secret: str, body: bytes, given: str | None) -> None:
+    """In constant time, on the raw bytes. *Raises:* HttpError 401."""
+    if not given or not hmac.compare_digest(signature(secret, body).encode(), given.strip().encode()):
+        raise HttpError(401, "signature", f"{SIGNATURE_HEADER} is missing or does not fit the body")
+
+
+def check_bearer(token: str, authorization: str | None) -> None:
+    """*Raises:* HttpError 401."""
+    scheme, _, given = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not token or not hmac.compare_digest(token.encode(), given.strip().encode()):
+        raise HttpError(401, "token", "the bearer token is missing or wrong")
+
+
+def _operations(alive: Callable[[], bool], ready: Callable[[], bool]) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/healthz")
+    def healthz() -> Response:
+        return _verdict(alive())
+
+    @router.get("/readyz")
+    def readyz() -> Response:
+        return _verdict(alive() and ready())
+
+    @router.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _verdict(good: bool) -> Response:
+    return JSONResponse({"ok": good}, 200 if good else 503)

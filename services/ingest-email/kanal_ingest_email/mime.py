@@ -1,0 +1,667 @@
+"""From the bytes of a mail to sender, subject, text and attachments; not which report it belongs to, nor its quotes.
+
+The standard library's parser is not used for the structure: it keeps one object per line (800 MB for 25 MB of short
+lines) and its parameters cost quadratic time. Here parts are slices of the raw bytes, found by boundary; the standard
+library reads single header values, cut to a length at which it is quick.
+"""
+
+import binascii
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.message import Message
+from email.utils import getaddresses, parsedate_to_datetime
+from encodings.aliases import aliases
+from html import unescape
+from itertools import islice
+from typing import Any, Literal
+
+import inscriptis
+import lxml.etree
+import lxml.html
+import msgspec
+from charset_normalizer import from_bytes
+from inscriptis.model.config import ParserConfig
+from kanal_ingest_email.automatic import automatic_reason
+
+from kanal.errors import InvalidInput
+
+MAX_PARTS = 500
+"""Leaves and branches together. Newsletters with every picture inline stay under 100; each part costs a parse."""
+
+MAX_DEPTH = 30
+"""Nesting of multiparts. Real mail stays under 10; every level searches the bytes below it once more."""
+
+MAX_HEADER_BYTES = 256 * 1024
+"""Header of the mail and of all its parts together. Mail servers stop at 100 KB to 1 MB; fields are searched one by one."""
+
+MAX_TEXT_CHARACTERS = 100_000
+"""Text beyond is cut: 50 pages are no report, and the raw mail is kept. Leaves room under the journal's 1 MiB limit."""
+
+MAX_ATTACHMENTS = 20
+"""Attachments taken out of the mail; the rest stays in the raw mail."""
+
+MAX_BODY_BYTES = 1024 * 1024
+"""Bytes of text parts that are read, over the whole mail: bounds decoding and conversion of HTML whatever the parts say."""
+
+MAX_HTML_ELEMENTS = 50_000
+"""Beyond it HTML is only freed of its tags: the layout conversion costs some 10 microseconds an element."""
+
+MAX_FIELD_CHARACTERS = 10_000
+"""Of a single header field. RFC 2045 parameters and RFC 5322 addresses cost quadratic time in the standard library."""
+
+MAX_SUBJECT_CHARACTERS = 1_000
+MAX_NAME_CHARACTERS = 150
+"""Of a sender's or file's name; file systems take 255 bytes."""
+
+MAX_ADDRESS_CHARACTERS = 254
+"""RFC 5321 section 4.5.3.1.3: a path has 256 with its brackets."""
+
+MAX_REFERENCES = 100
+"""The latest ones are kept: they are nearest to this mail (RFC 5322 section 3.6.4)."""
+
+_CHARSET_GUESSES = 5
+_GUESS_BYTES = 16 * 1024
+
+Language = Literal["id", "en"]
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """A part of the mail that is not its text."""
+
+    media_type: str
+    """As declared, lower case; `application/octet-stream` when the declaration is none. Never sniffed."""
+    name: str
+    """Base name without path, control or direction characters; "" when the mail gives none."""
+    content: bytes
+    """Decoded from its transfer encoding; never empty."""
+
+
+class Mail(msgspec.Struct, frozen=True):
+    """What Kanal reads from one mail."""
+
+    sender: str
+    """Address in From with its domain in lower case; "" when there is no valid one. Nobody has proved it."""
+    sender_name: str
+    subject: str
+    """Decoded, one line, NFC."""
+    sent_at: datetime | None
+    """Date in UTC as the sender claims it; None when missing or outside 2000 to 2099."""
+    message_id: str
+    """Without angle brackets; "" when there is none."""
+    references: tuple[str, ...]
+    """Ids in References, then In-Reply-To, in order, each once, without brackets."""
+    text: str
+    """Readable text, NFC, lines ended by "\\n"; plain text where there is some, otherwise converted from HTML."""
+    attachments: tuple[Attachment, ...]
+    automatic: str
+    """Why this mail must not be answered automatically (see automatic.py); "" when it may be."""
+    bounce_of: str
+    """Message-ID of the mail of ours that could not be delivered for good; "" when this is no such report."""
+    language: Language
+    """Crude guess for the language of the answer."""
+
+
+def parse_mail(raw: bytes, own_address: str) -> Mail:
+    """Read any bytes as a mail.
+
+    `own_address` is the mailbox that the mail came to, to recognise mail from ourselves. Cost is linear in `raw`, and
+    limits are checked before anything is decoded. *Raises:* InvalidInput for `mail` (parts, nesting or header over the
+    limit) and for `text` (no text, no subject and no attachment).
+    """
+    if b"\n" not in raw:
+        raw = raw.replace(b"\r", b"\n")
+    root = _read_part(raw, 0, len(raw), 0, _Spent())
+    subject = _header_text(root.header, "Subject", MAX_SUBJECT_CHARACTERS)
+    text = _mail_text(root, subject)
+    attachments = tuple(islice(_attachments(root), MAX_ATTACHMENTS))
+    if not (text or subject or attachments):
+        raise InvalidInput("text", "mail has no text, no subject and no attachment")
+    sender_name, sender = _sender(_field(root.header, "From"))
+    return Mail(
+        sender=sender,
+        sender_name=sender_name,
+        subject=subject,
+        sent_at=_sent_at(_field(root.header, "Date")),
+        message_id=next(iter(_ids(_field(root.header, "Message-ID"))), ""),
+        references=_references(root.header),
+        text=text,
+        attachments=attachments,
+        automatic=automatic_reason(root.header, own_address),
+        bounce_of=_bounce_of(root),
+        language=_language(f"{subject} {text}"),
+    )
+
+
+# RFC 5322 section 2.2, with blanks before the colon (section 4.5) and the "From " line of mailbox files. Possessive,
+# so that no line is read twice.
+_HEADER = re.compile(rb"(?:From [^\n]*+\n)?+(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\n]*+(?:\n|\Z))*+")
+_FIELD = re.compile(r"^([!-9;-~]+)[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE)
+_BLANK_LINE = re.compile(rb"\r?\n")
+_DELIMITER_END = re.compile(rb"(--)?[ \t]*\r?(?:\n|\Z)")
+_CONTENT_FIELD_CHARACTERS = 4_000
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What was found so far of what is limited."""
+
+    parts: int = 0
+    header_bytes: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """One part: its header, the slice that is its body, and the parts in it."""
+
+    header: Message
+    raw: bytes
+    start: int
+    end: int
+    children: list["_Part"] = field(default_factory=list)
+
+    @property
+    def media_type(self) -> str:
+        return self.header.get_content_type()
+
+
+def _read_part(raw: bytes, start: int, end: int, depth: int, spent: _Spent) -> _Part:
+    if depth > MAX_DEPTH:
+        raise InvalidInput("mail", f"is nested deeper than {MAX_DEPTH} levels")
+    header_end = _header_end(raw, start, end)
+    spent.header_bytes += header_end - start
+    if spent.header_bytes > MAX_HEADER_BYTES:
+        raise InvalidInput("mail", f"has more than {MAX_HEADER_BYTES} bytes of header")
+    part = _Part(_header(raw[start:header_end]), raw, _body_start(raw, header_end, end), end)
+    for child_start, child_end in _slices(part):
+        spent.parts += 1
+        if spent.parts > MAX_PARTS:
+            raise InvalidInput("mail", f"has more than {MAX_PARTS} parts")
+        child = _read_part(raw, child_start, child_end, depth + 1, spent)
+        if part.media_type == "multipart/digest":  # RFC 2046 section 5.1.5
+            child.header.set_default_type("message/rfc822")
+        part.children.append(child)
+    return part
+
+
+def _header_end(raw: bytes, start: int, end: int) -> int:
+    found = _HEADER.match(raw, start, min(end, start + MAX_HEADER_BYTES + 1))
+    return found.end() if found else start
+
+
+def _body_start(raw: bytes, header_end: int, end: int) -> int:
+    blank = _BLANK_LINE.match(raw, header_end, end)
+    return blank.end() if blank else header_end
+
+
+def _header(content: bytes) -> Message:
+    """The fields, unfolded. 8-bit fields are UTF-8 (RFC 6532) or what old mailers wrote: Windows-1252."""
+    text = _header_decoded(content, "utf-8").replace("\r\n", "\n").replace("\r", " ")
+    message = Message()
+    for found in _FIELD.finditer(text):
+        value = found[2].replace("\n", "").strip()
+        limit = _CONTENT_FIELD_CHARACTERS if found[1].lower().startswith("content-") else MAX_HEADER_BYTES
+        message[found[1]] = value[:limit]
+    return message
+
+
+def _slices(part: _Part) -> Iterator[tuple[int, int]]:
+    """Where the parts of a multipart begin and end; nothing when it is none or has no such boundary in it.
+
+    A missing last boundary ends with the multipart around it. The line break before a delimiter belongs to the
+    delimiter (RFC 2046 section 5.1.1).
+    """
+    boundary = _boundary(part.header)
+    if not boundary:
+        return
+    started = -1
+    for at, after, last in _delimiters(part, b"--" + boundary):
+        if started >= 0:
+            yield started, max(started, _without_line_break(part.raw, at))
+        started = -1 if last else after
+        if last:
+            return
+    if started >= 0:
+        yield started, part.end
+
+
+def _boundary(header: Message) -> bytes:
+    if header.get_content_maintype() != "multipart":
+        return b""
+    return (_parameter(header, "boundary") or "").rstrip().encode("utf-8", "replace")
+
+
+def _delimiters(part: _Part, mark: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Each delimiter line: its beginning, the beginning of the next line, whether it is the closing one."""
+    at = part.raw.find(mark, part.start, part.end)
+    while at >= 0:
+        found = _DELIMITER_END.match(part.raw, at + len(mark), part.end)
+        if found and (at == part.start or part.raw[at - 1] in b"\r\n"):
+            yield at, found.end(), found[1] is not None
+        at = part.raw.find(mark, at + len(mark), part.end)
+
+
+def _without_line_break(raw: bytes, end: int) -> int:
+    if raw[end - 2 : end] == b"\r\n":
+        return end - 2
+    return end - 1
+
+
+def _parameter(header: Message, name: str, field_name: str = "Content-Type") -> str | None:
+    """A parameter of a MIME field, RFC 2231 resolved. The standard library trips over some malformed ones."""
+    try:
+        value = header.get_param(name, None, field_name)
+        if isinstance(value, tuple):
+            charset, _, encoded = value
+            return _header_decoded(encoded.encode("latin-1", "replace"), charset or "")
+    except (ValueError, LookupError, TypeError):
+        return None
+    return value if value is None else str(value)
+
+
+_ENCODED_WORD = re.compile(r"=\?([^?*\s]{1,60})(?:\*[^?\s]{0,20})?\?([bBqQ])\?([^?]*)\?=")
+_ID = re.compile(r"<([^<>\s\x00-\x1f\x7f]{1,998})>")
+_BARE_ID = re.compile(r"[^<>\s\x00-\x1f\x7f]{1,998}")
+_ADDRESS = re.compile(r"[^\s@<>()\[\],;:\\\"\x00-\x1f\x7f]{1,64}@(?:[^\W_][\w-]*\.)*[^\W_][\w-]*")
+
+
+def _field(header: Message, name: str) -> str:
+    return str(header.get(name, ""))[:MAX_FIELD_CHARACTERS]
+
+
+def _header_text(header: Message, name: str, limit: int) -> str:
+    return _one_line(_without_encoded_words(_field(header, name)), limit)
+
+
+def _without_encoded_words(value: str) -> str:
+    """RFC 2047 decoded. Neighbours of one charset are joined first: some mailers cut inside a character."""
+    texts: list[str] = []
+    pending, charset, end = b"", "", 0
+    for word in _ENCODED_WORD.finditer(value):
+        gap = value[end : word.start()]
+        if gap.strip() or word[1].lower() != charset:
+            texts += [_header_decoded(pending, charset), gap if gap.strip() or not charset else ""]
+            pending, charset = b"", word[1].lower()
+        pending += _word_bytes(word[2], word[3])
+        end = word.end()
+    return "".join([*texts, _header_decoded(pending, charset), value[end:]])
+
+
+def _word_bytes(encoding: str, text: str) -> bytes:
+    content = text.encode("utf-8", "replace")
+    return _from_base64(content) if encoding in "bB" else binascii.a2b_qp(content, header=True)
+
+
+def _header_decoded(content: bytes, charset: str) -> str:
+    text = _decoded(content, charset)
+    return content.decode("cp1252", "replace") if text is None else text
+
+
+def _one_line(text: str, limit: int) -> str:
+    return _readable(" ".join(text.split())[:limit])[:limit]
+
+
+def _sender(value: str) -> tuple[str, str]:
+    """Name and address of the first valid author. Only the parsed address counts, never one in the name."""
+    try:
+        authors = getaddresses([value])
+    except (ValueError, IndexError, TypeError, RecursionError):  # comments nested without end
+        return "", ""
+    for name, address in authors:
+        if len(address) <= MAX_ADDRESS_CHARACTERS and _ADDRESS.fullmatch(address):
+            local, _, domain = address.rpartition("@")
+            return _one_line(_without_encoded_words(name), MAX_NAME_CHARACTERS), f"{local}@{domain.lower()}"
+    return "", ""
+
+
+def _sent_at(value: str) -> datetime | None:
+    """RFC 5322 section 3.3: "-0000" means UTC of an unknown place."""
+    try:
+        sent = parsedate_to_datetime(value[:100])
+        sent = sent.replace(tzinfo=UTC) if sent.tzinfo is None else sent.astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return sent if 2000 <= sent.year < 2100 else None
+
+
+def _ids(value: str) -> list[str]:
+    """Bracketed ids; a value that is nothing but a bare id counts too (Exchange, phones)."""
+    bracketed = _ID.findall(value)
+    bare = value.strip()
+    return bracketed or ([bare] if _BARE_ID.fullmatch(bare) else [])
+
+
+def _references(header: Message) -> tuple[str, ...]:
+    values = [str(value) for name in ("References", "In-Reply-To") for value in header.get_all(name, [])]
+    ids = dict.fromkeys(found for value in values for found in _ids(value))
+    return tuple(ids)[-MAX_REFERENCES:]
+
+
+# Names that stand for a smaller set than what is sent under them. Source: WHATWG Encoding Standard, section 4.2.
+_WIDER = {
+    "ascii": "utf_8",
+    "latin_1": "cp1252",
+    "iso8859_9": "cp1254",
+    "iso8859_11": "cp874",
+    "tis_620": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+}
+# Only character encodings: not `zlib`, not `punycode` (quadratic), not `unicode_escape` (warns). A closed set also keeps
+# Python from importing and remembering any name that a stranger writes.
+_CODECS = frozenset(aliases.values()) - {
+    *("base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec", "mbcs"),
+} | {"utf_8_sig", "koi8_u", "koi8_t", "cp874", "cp720", "cp737", "cp856", "cp1006"}
+_NOT_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+# UAX #15 section 13: more marks on one character are not written by any language, but sort in quadratic time.
+_MAX_MARKS = 30
+_GRAPHEME_JOINER = "\u034f"
+
+
+def _codec(charset: str) -> str:
+    name = re.sub(r"[^a-z0-9]+", "_", charset[:60].lower()).strip("_")
+    name = aliases.get(name, name)
+    return _WIDER.get(name, name) if name in _CODECS else ""
+
+
+def _decoded(content: bytes, charset: str) -> str | None:
+    """As declared, else as UTF-8; None when neither fits.
+
+    UTF-8 goes first where the declaration is Western: any bytes are valid there, while text of that charset that
+    happens to be valid UTF-8 does not occur.
+    """
+    codec = _codec(charset)
+    for name in ("utf_8", codec) if codec == "cp1252" else (codec or "utf_8", "utf_8"):
+        try:
+            return content.decode(name)
+        except UnicodeError:
+            continue
+    return None
+
+
+def _readable(text: str) -> str:
+    r"""Line ends as "\n", no control characters, no half characters, NFC."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\v", "\n").replace("\f", "\n")
+    text = _SURROGATES.sub("\ufffd", _NOT_TEXT.sub("", text)).removeprefix("\ufeff")
+    return text if text.isascii() else unicodedata.normalize("NFC", _stream_safe(text))
+
+
+def _stream_safe(text: str) -> str:
+    """A joiner inside each run of more than 30 combining marks (UAX #15, D4): normalising stays linear, here and later."""
+    pieces: list[str] = []
+    marks = 0
+    for character in text:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks > _MAX_MARKS:
+            pieces.append(_GRAPHEME_JOINER)
+            marks = 1
+        pieces.append(character)
+    return "".join(pieces)
+
+
+def _from_base64(content: bytes | memoryview) -> bytes:
+    """Decoded leniently: foreign characters are skipped, a broken end is given up."""
+    try:
+        return binascii.a2b_base64(content)
+    except binascii.Error:
+        digits = re.sub(rb"[^A-Za-z0-9+/]+", b"", content)
+        digits = digits[:-1] if len(digits) % 4 == 1 else digits
+        return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
+
+
+def _content(part: _Part, limit: int | None = None) -> bytes:
+    """The body without its transfer encoding; at least `limit` bytes of it when it has so many."""
+    # A byte takes at most three in quoted-printable and with line ends less than two in base64.
+    end = part.end if limit is None else min(part.end, part.start + 4 * limit)
+    encoded = memoryview(part.raw)[part.start : end]
+    encoding = _field(part.header, "Content-Transfer-Encoding").strip().lower()
+    if encoding == "base64":
+        return _from_base64(encoded)
+    return binascii.a2b_qp(encoded) if encoding == "quoted-printable" else bytes(encoded)
+
+
+# Subtypes that are read as text; every other text type (calendar, vcard, csv, rfc822-headers) is a file.
+_PLAIN = frozenset({"text/plain", "text/markdown", "text/enriched"})
+_HTML = "text/html"
+# An AMP alternative repeats what the other alternatives say.
+_REPEATED = "text/x-amp-html"
+_FORWARDED_SUBJECT = re.compile(r"(?:fwd?|trs|teruskan)\s*:", re.IGNORECASE)
+_META_CHARSET = re.compile(rb"<meta[^<>]{0,200}?charset=[\"']?([\w.:-]{1,40})", re.IGNORECASE)
+_DATA_URI = re.compile(rb"data:[\w.+/-]{1,100};base64,[A-Za-z0-9+/=%\s]+")
+
+
+class _Reader:
+    """Reads the text parts of one mail within the limits for the whole mail."""
+
+    def __init__(self, *, keep_quotes: bool) -> None:
+        self._keep_quotes = keep_quotes
+        self._bytes_left = MAX_BODY_BYTES
+        self._guesses_left = _CHARSET_GUESSES
+
+    def text(self, part: _Part) -> str:
+        """The text of a part and the parts in it; "" for files."""
+        if part.media_type == "multipart/alternative" and part.children:
+            plain = [child for child in part.children if child.media_type in _PLAIN]
+            richest_first = [child for child in reversed(part.children) if child not in plain]
+            return next((text for text in map(self.text, plain + richest_first) if text.strip()), "")
+        if part.children:
+            return "\n".join(text for text in map(self.text, part.children) if text.strip())
+        return self._leaf(part) if _is_text(part) and self._bytes_left > 0 else ""
+
+    def _leaf(self, part: _Part) -> str:
+        if part.media_type == _HTML:
+            html = self._characters(part, _DATA_URI.sub(b"", _content(part)))
+            return _readable(_html_text(html, keep_quotes=self._keep_quotes))
+        return _readable(self._characters(part, _content(part, self._bytes_left)))
+
+    def _characters(self, part: _Part, content: bytes) -> str:
+        cut = len(content) > self._bytes_left
+        content = content[: self._bytes_left]
+        self._bytes_left -= len(content)
+        # The cut may have gone through a character of several bytes, which must not spoil the whole text.
+        charset = _charset(part, content)
+        for tail in range(4 if cut else 1):
+            text = _decoded(content[: len(content) - tail], charset)
+            if text is not None:
+                return text
+        return self._guessed(content)
+
+    def _guessed(self, content: bytes) -> str:
+        self._guesses_left -= 1
+        best = from_bytes(content[:_GUESS_BYTES]).best() if self._guesses_left >= 0 else None
+        return content.decode(best.encoding if best else "latin-1", "replace")
+
+
+def _mail_text(root: _Part, subject: str) -> str:
+    """What was forwarded is the message itself, so a forwarding subject keeps quotes in."""
+    forwarded = _FORWARDED_SUBJECT.match(subject) is not None
+    return _Reader(keep_quotes=forwarded).text(root).strip()[:MAX_TEXT_CHARACTERS].rstrip()
+
+
+def _is_text(part: _Part) -> bool:
+    if part.media_type in _PLAIN or part.media_type == _HTML:
+        return part.header.get_content_disposition() != "attachment"
+    return part.header.get_content_maintype() == "multipart"  # without parts: a broken one, shown as it is
+
+
+def _charset(part: _Part, content: bytes) -> str:
+    declared = _parameter(part.header, "charset") or ""
+    if declared or part.media_type != _HTML:
+        return declared
+    found = _META_CHARSET.search(content, 0, 2048)
+    return found[1].decode("ascii", "replace") if found else ""
+
+
+_STRICT = ParserConfig(css=inscriptis.css_profiles.CSS_PROFILES["strict"].copy())
+_ROWS = frozenset({"table", "thead", "tbody", "tfoot", "tr", "caption"})
+_CELLS = frozenset({"td", "th"})
+_SKIPPED = ("script", "style", "head", "title", "img", "noscript", "template", "object", "svg")
+_HIDDEN = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<(/?[a-zA-Z]\w*|!|\?)[^<>]*>")
+_BREAKING = frozenset({"br", "p", "div", "tr", "li", "table", "blockquote", "h1", "h2", "h3", "/p", "/div"})
+_FORWARD_MARK = re.compile(r"forwarded message|diteruskan|pesan terusan", re.IGNORECASE)
+
+
+def _with_class(name: str) -> str:
+    return f"contains(concat(' ', normalize-space(@class), ' '), ' {name} ')"
+
+
+# Gmail, Yahoo, Thunderbird, Apple Mail. Gmail's wrapper also holds what was written between the quotes, so of a wrapper
+# with quotes in it only these and the attribution line are dropped.
+_QUOTES = (
+    f"//blockquote[@type='cite' or {_with_class('gmail_quote')}]"
+    f" | //*[{_with_class('gmail_attr')} and ancestor::*[{_with_class('gmail_quote')}]]"
+    f" | //div[{_with_class('gmail_quote')} and not(.//blockquote)]"
+    f" | //*[{_with_class('yahoo_quoted')} or {_with_class('moz-cite-prefix')}]"
+)
+_OUTLOOK_QUOTE = "//*[@id='divRplyFwdMsg']"
+
+
+def _html_text(html: str, *, keep_quotes: bool) -> str:
+    """Text of an HTML body without quoted mails, scripts and pictures; with the quotes when there is nothing else."""
+    tree = None if keep_quotes else _tree(html)
+    if tree is not None:
+        _drop_quotes(tree)
+        text = _converted(tree)
+        if text.strip():
+            return text
+    tree = _tree(html)
+    return _without_tags(html) if tree is None else _converted(tree)
+
+
+def _tree(html: str) -> Any:
+    """The parsed document; None when it cannot be parsed or is too large to be laid out."""
+    parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True)
+    try:
+        tree = lxml.html.document_fromstring(html.encode("utf-8", "replace"), parser=parser)
+    except (lxml.etree.LxmlError, ValueError, AssertionError):
+        return None
+    return None if sum(1 for _ in islice(tree.iter(), MAX_HTML_ELEMENTS + 1)) > MAX_HTML_ELEMENTS else tree
+
+
+def _drop_quotes(tree: Any) -> None:
+    for quote in tree.xpath(_QUOTES):
+        if quote.getparent() is not None and not _is_forward(quote):
+            quote.drop_tree()
+    for quote in tree.xpath(_OUTLOOK_QUOTE):
+        _drop_from(quote)
+
+
+def _is_forward(element: Any) -> bool:
+    beginning = "".join(islice(element.itertext(), 20))[:300]
+    return _FORWARD_MARK.search(beginning) is not None
+
+
+def _drop_from(element: Any) -> None:
+    """Remove an element and everything behind it in the document, the ends of its ancestors included."""
+    first = element
+    while (parent := element.getparent()) is not None:
+        for follower in list(element.itersiblings()):
+            parent.remove(follower)
+        element.tail = None
+        element = parent
+    if first.getparent() is not None:
+        first.getparent().remove(first)
+
+
+def _converted(tree: Any) -> str:
+    for element in list(tree.iter(*_SKIPPED)):
+        if element.getparent() is not None:
+            element.drop_tree()
+    _flatten_tables(tree)
+    try:
+        return str(inscriptis.Inscriptis(tree, _STRICT).get_text())
+    except (RecursionError, ValueError, LookupError, AttributeError, TypeError):
+        return _without_tags(lxml.html.tostring(tree, encoding="unicode"))
+
+
+def _flatten_tables(tree: Any) -> None:
+    """Cells side by side, rows below each other: most tables in mail are layout, and padding columns costs rows x width."""
+    for element in tree.iter(*_ROWS, *_CELLS):
+        if element.tag in _CELLS:
+            element.tag = "span"
+            element.tail = " " + (element.tail or "")
+        else:
+            element.tag = "div"
+
+
+def _without_tags(html: str) -> str:
+    text = _TAG.sub(lambda tag: "\n" if tag[1].lower() in _BREAKING else " ", _HIDDEN.sub(" ", html))
+    return unescape(text)
+
+
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}", re.ASCII)
+# Besides controls: direction marks, with which "gpj.exe" is shown as "exe.jpg", and what Windows forbids.
+_UNSAFE_IN_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_RESERVED_IN_NAME = re.compile(r'[<>:"|?*]')
+
+
+def _attachments(part: _Part) -> Iterator[Attachment]:
+    for child in part.children:
+        yield from _attachments(child)
+    if part.children or _is_text(part) or part.media_type == _REPEATED:
+        return
+    content = _content(part)
+    if content:
+        media_type = part.media_type if _MEDIA_TYPE.fullmatch(part.media_type) else "application/octet-stream"
+        yield Attachment(media_type=media_type, name=_file_name(part.header), content=content)
+
+
+def _file_name(header: Message) -> str:
+    """Base name; RFC 2231 or, against RFC 2047 section 5 but usual, as encoded words."""
+    declared = _parameter(header, "filename", "Content-Disposition") or _parameter(header, "name") or ""
+    name = re.split(r"[/\\]", _UNSAFE_IN_NAME.sub("", _without_encoded_words(declared)))[-1]
+    name = _RESERVED_IN_NAME.sub("_", _one_line(name, MAX_FIELD_CHARACTERS)).strip(" .")
+    stem, dot, suffix = name.rpartition(".")
+    if len(name) <= MAX_NAME_CHARACTERS or not dot or len(suffix) > 20:
+        return name[:MAX_NAME_CHARACTERS]
+    return stem[: MAX_NAME_CHARACTERS - len(suffix) - 1] + dot + suffix
+
+
+_ACTION = re.compile(rb"^action[ \t]*:[ \t]*(\w+)", re.IGNORECASE | re.MULTILINE)
+_ORIGINALS = frozenset({"message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"})
+_REPORT_BYTES = 64 * 1024
+_WORD = re.compile(r"[a-z]+")
+# fmt: off
+_INDONESIAN = frozenset({
+    "yang", "di", "dan", "tidak", "saya", "ini", "itu", "ada", "untuk", "dengan", "sudah", "mohon", "dari", "ke", "kami", "belum",
+    "pak", "bu", "tolong", "rusak", "jalan", "pada",
+})
+_ENGLISH = frozenset({
+    "the", "and", "is", "of", "to", "please", "there", "for", "not", "has", "been", "my", "with", "this", "are", "it", "was",
+    "on", "you", "have", "we",
+})
+# fmt: on
+
+
+def _bounce_of(root: _Part) -> str:
+    """RFC 3464: the report names what became of it, the part behind it carries the header of our mail.
+
+    Delays (`Action: delayed`) and confirmations are no bounces: the mail may have arrived.
+    """
+    parts = {child.media_type: child for child in reversed(root.children)}
+    status = parts.get("message/delivery-status") or parts.get("message/global-delivery-status")
+    if root.media_type != "multipart/report" or status is None:
+        return ""
+    actions = {action.lower() for action in _ACTION.findall(_content(status, _REPORT_BYTES))}
+    if actions and b"failed" not in actions:
+        return ""
+    ids = (_original_id(part) for name, part in parts.items() if name in _ORIGINALS)
+    return next((found for found in ids if found), "")
+
+
+def _original_id(part: _Part) -> str:
+    content = _content(part, _REPORT_BYTES)[:_REPORT_BYTES]
+    header = _header(content[: _header_end(content, 0, len(content))])
+    return next(iter(_ids(_field(header, "Message-ID"))), "")
+
+
+def _language(text: str) -> Language:
+    words = _WORD.findall(text[:5_000].lower())
+    english = sum(word in _ENGLISH for word in words)
+    return "en" if english > sum(word in _INDONESIAN for word in words) else "id"

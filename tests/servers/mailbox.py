@@ -1,0 +1,106 @@
+"""The mail server of the citizens: keeps what Kanal sends, and answers badly when told to."""
+
+import asyncio
+import email
+import email.policy
+import threading
+from collections import deque
+from collections.abc import Callable
+from email.message import EmailMessage
+from typing import NamedTuple, Self, cast
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from tests.servers.processes import free_port
+
+
+class Received(NamedTuple):
+    """One mail as it came over the wire."""
+
+    sender: str
+    """Envelope sender; empty for bounces and automatic answers."""
+    recipients: list[str]
+    message: EmailMessage
+    raw: bytes
+
+
+class Mailbox:
+    """A real SMTP server on 127.0.0.1 that takes mail for anybody.
+
+    `messages` holds every mail that was answered with 250, plus those kept before a drop; not the refused ones.
+    """
+
+    def __init__(self, port: int | None = None) -> None:
+        self.port = free_port() if port is None else port
+        self.drop_after_data = 0
+        """So many next mails are kept, but the connection is lost before the sender hears 250."""
+        self._kept: list[Received] = []
+        self._answers: deque[str] = deque()
+        self._changed = threading.Condition()
+        self._controller: Controller | None = None
+
+    def start(self) -> Self:
+        """Starts listening; after `stop` again on the same port with what was kept."""
+        self._controller = Controller(_Handler(self), hostname="127.0.0.1", port=self.port, server_hostname="mailbox.invalid")
+        self._controller.start()
+        return self
+
+    def stop(self) -> None:
+        if self._controller is not None:
+            self._controller.stop()
+            self._controller = None
+
+    @property
+    def messages(self) -> list[Received]:
+        with self._changed:
+            return list(self._kept)
+
+    def wait_for(self, predicate: Callable[[list[Received]], bool], timeout_seconds: float = 10) -> list[Received]:
+        """The messages, once they fulfil the predicate. *Raises:* TimeoutError when they do not in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: predicate(self._kept), timeout_seconds):
+                raise TimeoutError(f"{len(self._kept)} mails after {timeout_seconds:g} s, not those waited for")
+            return list(self._kept)
+
+    def answer_next(self, answer: str, count: int = 1) -> None:
+        """Answers the next mails so ("451 4.3.0 later") after their data, without keeping them."""
+        with self._changed:
+            self._answers.extend([answer] * count)
+
+    def receive(self, envelope: Envelope) -> str | None:
+        """The answer to a mail, or None for a lost connection."""
+        with self._changed:
+            if self._answers:
+                return self._answers.popleft()
+            self._kept.append(_received(envelope))
+            self._changed.notify_all()
+            if self.drop_after_data:
+                self.drop_after_data -= 1
+                return None
+            return "250 2.0.0 kept"
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _received(envelope: Envelope) -> Received:
+    raw = envelope.original_content or b""
+    message = email.message_from_bytes(raw, policy=email.policy.default)
+    return Received(envelope.mail_from or "", list(envelope.rcpt_tos), message, raw)
+
+
+class _Handler:
+    """The name of the method is aiosmtpd's."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+
+    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:
+        answer = self._mailbox.receive(envelope)
+        if answer is None:
+            cast(asyncio.Transport, server.transport).abort()
+        return answer or "421 the connection is gone, nobody reads this"

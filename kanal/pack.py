@@ -97,6 +97,7 @@ class Pack(NamedTuple):
     repeat_minutes: int
     reopen_days: int
     answer_days: int
+    ambiguous_areas: tuple[str, ...]
     emergency_number: str
     emergency_words: tuple[str, ...]
     channels: Mapping[str, Channel]
@@ -141,6 +142,7 @@ def load_pack(directory: Path) -> Pack:
         repeat_minutes=main.get("repeat_minutes", int),
         reopen_days=main.get("reopen_days", int),
         answer_days=main.get("answer_days", int),
+        ambiguous_areas=tuple(main.get("ambiguous_areas", list)),
         emergency_number=main.table("emergency").get("number", str),
         emergency_words=tuple(main.table("emergency").get("words", list)),
         channels={name: _channel(main.table("channels").table(name), languages) for name in main.get("channels", dict)},

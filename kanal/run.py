@@ -104,7 +104,8 @@ class Process:
         app = application(service.name, service.routers, self._alive, self._ready)
         config = uvicorn.Config(
             app, host=settings.http_host, port=settings.http_port, log_config=None, access_log=False, lifespan="off",
-            timeout_graceful_shutdown=5, server_header=False, timeout_keep_alive=30, limit_concurrency=2_000, h11_max_incomplete_event_size=65_536,
+            timeout_graceful_shutdown=5, server_header=False, timeout_keep_alive=30, limit_concurrency=2_000,
+            h11_max_incomplete_event_size=65_536,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
 

@@ -54,6 +54,10 @@ class Undeliverable(KanalError):
     """This channel cannot reach the citizen, however often it is tried. `reason` says why."""
 
 
+class AnswerLost(TemporaryFailure):
+    """It may have been taken or not: the answer did not come. Sent again, and counted as a possible repeat."""
+
+
 class Deliver(Protocol):
     """A channel's way out."""
 
@@ -70,6 +74,7 @@ class _Settled(NamedTuple):
     row: Any
     outcome: str
     reason: str = ""
+    lost: bool = False
 
 
 class Sender:
@@ -174,8 +179,10 @@ class Sender:
             values = msgspec.json.decode(row.reply_values, type=dict[str, str])
             self._deliver.deliver(DueReply(row.reply_id, row.kind, row.number, row.language, values, contact))
         except TemporaryFailure as error:
+            if isinstance(error, AnswerLost):
+                metrics.REPLY_REPEATS.labels(self._channel).inc()
             self._log.warning("reply_delayed", number=row.number, reason=error.reason, attempt=row.attempts + 1)
-            return _Settled(row, "failed" if age > GIVE_UP_SECONDS else "waiting", error.reason)
+            return _Settled(row, "failed" if age > GIVE_UP_SECONDS else "waiting", error.reason, lost=isinstance(error, AnswerLost))
         except (Undeliverable, InvalidEvent) as error:
             return _Settled(row, "undeliverable", error.reason)
         except Exception as error:  # a bug in one reply must not hold up the others
@@ -186,9 +193,10 @@ class Sender:
     def _settle(self, settled: Sequence[_Settled], now: int) -> None:
         done = [each for each in settled if each.outcome != "waiting"]
         with self._database.begin() as connection:
-            for row, outcome, reason in settled:
+            for row, outcome, reason, lost in settled:
                 pause = RETRY_SECONDS[min(row.attempts, len(RETRY_SECONDS) - 1)]
                 values = {"state": outcome, "reason": reason, "next_at": now + pause if outcome == "waiting" else row.next_at}
+                values["repeats"] = row.repeats + (row.state == "sending") + lost
                 connection.execute(update(replies).where(replies.c.reply_id == row.reply_id).values(values))
             records = self._outbox.add(connection, [(self._place, self._settled_record(each)) for each in done])
         self._outbox.committed(records)

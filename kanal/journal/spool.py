@@ -21,6 +21,9 @@ PATIENCE_SECONDS = 3.0
 """How long a webhook waits for the journal before it turns to the spool."""
 
 RELAY_RECORDS = 500
+_SCHEMA = """CREATE TABLE IF NOT EXISTS queue (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, size INTEGER NOT NULL,
+    topic TEXT NOT NULL, "key" TEXT NOT NULL, headers BLOB NOT NULL, value BLOB)"""
 _encode_headers = msgspec.json.Encoder().encode
 _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -35,9 +38,7 @@ class Spool:
         self._connection = sqlite.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute(
-            'CREATE TABLE IF NOT EXISTS queue (seq INTEGER PRIMARY KEY AUTOINCREMENT, size INTEGER, topic TEXT, "key" TEXT, headers BLOB, value BLOB)'
-        )
+        self._connection.execute(_SCHEMA)
         self.count, self._bytes = self._connection.execute("SELECT count(*), coalesce(sum(size), 0) FROM queue").fetchone()
 
     def put(self, records: Sequence[Record]) -> None:

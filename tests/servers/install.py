@@ -6,7 +6,6 @@
 import argparse
 import contextlib
 import fcntl
-import functools
 import hashlib
 import os
 import re
@@ -96,7 +95,6 @@ def _leading_number(text: str) -> int:
     return int(match[0]) if match else 0
 
 
-@functools.cache
 def _found_java() -> str | None:
     homes = [os.environ["JAVA_HOME"]] if os.environ.get("JAVA_HOME") else []
     candidates = [Path(home, "bin/java") for home in homes]
@@ -120,10 +118,14 @@ def _output(command: list[str]) -> str:
 def _install_packages(packages: list[str]) -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise NotInstalledError(f"missing packages: {', '.join(packages)}\nrun as root: apt-get install {' '.join(packages)}")
-    print(f"installing {' '.join(packages)}", flush=True)
+    _say(f"installing {' '.join(packages)}")
     with _no_autostart():
         _apt_get("update")
         _apt_get("install", "--yes", "--no-install-recommends", *packages)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 @contextlib.contextmanager
@@ -171,7 +173,7 @@ def _pom_digest() -> str:
 
 def _copy_kafka() -> None:
     """Copies the jars beside their place and moves them there in one step, so that half a copy is never found."""
-    print(f"fetching Apache Kafka {_kafka_version()}", flush=True)
+    _say(f"fetching Apache Kafka {_kafka_version()}")
     with _alone():
         if _kafka_complete():
             return

@@ -38,9 +38,10 @@ class KafkaServer(Server):
         *,
         flush_every_messages: int | None = None,
     ) -> None:
-        """`flush_every_messages` is `log.flush.interval.messages`: 1 makes an acknowledgement survive a power cut too,
+        """`flush_every_messages` is the broker's `log.flush.interval.messages`.
 
-        None leaves writing back to the operating system, which survives only a crash of the process.
+        With 1 an acknowledged message survives a power cut too; None leaves writing back to the operating system,
+        which outlives only a crash of the process.
         """
         super().__init__(directory, port)
         self.heap_mb = heap_mb

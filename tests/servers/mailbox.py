@@ -102,5 +102,5 @@ class _Handler:
     async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:
         answer = self._mailbox.receive(envelope)
         if answer is None:
-            cast(asyncio.Transport, server.transport).abort()
+            cast("asyncio.Transport", server.transport).abort()
         return answer or "421 the connection is gone, nobody reads this"

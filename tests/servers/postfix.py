@@ -52,7 +52,7 @@ class Postfix(Server):
         # Most of its processes run as user postfix, who must be able to come here.
         self._home = home_for("postfix", self.directory, "kanal-postfix-")
         self._write_config()
-        _command("postfix", "-c", str(self._config), "check")
+        self._make_queue()
         programs = Path(_command("postconf", "-h", "daemon_directory").strip())
         return Child(
             ["sh", "-c", _RUN_MASTER, "sh", str(programs / "master"), "-c", str(self._config)],
@@ -60,11 +60,18 @@ class Postfix(Server):
             death_signal=signal.SIGTERM,
         )
 
+    def _make_queue(self) -> None:
+        """Once per directory: Postfix takes two seconds to make and check its queue folders."""
+        made = self._home / "queue-made"
+        if not made.exists():
+            _command("postfix", "-c", str(self._config), "check")
+            made.touch()
+
     def ready(self) -> bool:
         return port_open(self.port)
 
     def queue_ids(self) -> list[str]:
-        """The queue ids of the mails that were accepted and neither delivered nor returned yet."""
+        """The queue ids of the mails that were accepted and neither delivered nor returned yet, once it was started."""
         lines = _command("postqueue", "-c", str(self._config), "-j").splitlines()
         return [json.loads(line)["queue_id"] for line in lines]
 

@@ -48,9 +48,7 @@ class PostgresServer(Server):
             connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
-        return psycopg.connect(
-            host="127.0.0.1", port=self.port, user="postgres", dbname="postgres", autocommit=True, connect_timeout=2
-        )
+        return psycopg.connect(host="127.0.0.1", port=self.port, user="postgres", dbname="postgres", autocommit=True, connect_timeout=2)
 
     def launch(self) -> Child:
         home = home_for(self._user, self.directory, "kanal-pg-") if self._user else self.directory

@@ -5,7 +5,7 @@ Source: RFC 3834 (automatic responses), RFC 2919 (List-Id), RFC 2369 (List-Unsub
 
 import re
 from email.errors import HeaderParseError
-from email.header import decode_header, make_header
+from email.header import decode_header
 from email.message import Message
 from email.utils import parseaddr
 
@@ -38,7 +38,7 @@ def automatic_reason(message: Message, own_address: str) -> str:
     Codes: own-mail, bounce, report, auto-submitted, list, suppressed, no-reply-sender, out-of-office. `own_address` is
     matched without regard to case and to a tag behind "+".
     """
-    sender = parseaddr(_field(message, "From"))[1].lower()
+    sender = _sender(message)
     rules = (
         ("own-mail", _is_own(message, sender, own_address)),
         ("bounce", _is_bounce(message, sender)),
@@ -50,6 +50,13 @@ def automatic_reason(message: Message, own_address: str) -> str:
         ("out-of-office", _OUT_OF_OFFICE.match(_subject(message)) is not None),
     )
     return next((reason for reason, holds in rules if holds), "")
+
+
+def _sender(message: Message) -> str:
+    try:
+        return parseaddr(_field(message, "From"))[1].lower()
+    except (ValueError, IndexError, RecursionError):  # comments nested without end
+        return ""
 
 
 def _is_own(message: Message, sender: str, own_address: str) -> bool:
@@ -98,11 +105,13 @@ def _keyword(message: Message, name: str) -> str:
 
 
 def _subject(message: Message) -> str:
+    """Encoded words are read as UTF-8 whatever charset they name: the phrases are ASCII, the names may be anything."""
     value = _field(message, "Subject")
     try:
-        return str(make_header(decode_header(value))).strip()
-    except (HeaderParseError, ValueError, LookupError):
+        pieces = [piece for piece, _ in decode_header(value)]
+    except HeaderParseError:
         return value.strip()
+    return "".join(piece if isinstance(piece, str) else piece.decode("utf-8", "replace") for piece in pieces).strip()
 
 
 def _field(message: Message, name: str) -> str:

@@ -9,6 +9,7 @@ import binascii
 import re
 import unicodedata
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import Message
@@ -23,7 +24,10 @@ import lxml.etree
 import lxml.html
 import msgspec
 from charset_normalizer import from_bytes
+from inscriptis.css_profiles import STRICT_CSS_PROFILE
+from inscriptis.html_properties import Display
 from inscriptis.model.config import ParserConfig
+from inscriptis.model.html_element import HtmlElement
 from kanal_ingest_email.automatic import automatic_reason
 
 from kanal.errors import InvalidInput
@@ -46,8 +50,8 @@ MAX_ATTACHMENTS = 20
 MAX_BODY_BYTES = 1024 * 1024
 """Bytes of text parts that are read, over the whole mail: bounds decoding and conversion of HTML whatever the parts say."""
 
-MAX_HTML_ELEMENTS = 50_000
-"""Beyond it HTML is only freed of its tags: the layout conversion costs some 10 microseconds an element."""
+MAX_HTML_ELEMENTS = 20_000
+"""Over the whole mail; beyond it HTML is only freed of its tags. Laying out costs 10 to 40 microseconds an element."""
 
 MAX_FIELD_CHARACTERS = 10_000
 """Of a single header field. RFC 2045 parameters and RFC 5322 addresses cost quadratic time in the standard library."""
@@ -62,6 +66,7 @@ MAX_ADDRESS_CHARACTERS = 254
 MAX_REFERENCES = 100
 """The latest ones are kept: they are nearest to this mail (RFC 5322 section 3.6.4)."""
 
+_MAX_FALSE_DELIMITERS = 10_000
 _CHARSET_GUESSES = 5
 _GUESS_BYTES = 16 * 1024
 
@@ -150,6 +155,7 @@ class _Spent:
 
     parts: int = 0
     header_bytes: int = 0
+    false_delimiters: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -175,7 +181,7 @@ def _read_part(raw: bytes, start: int, end: int, depth: int, spent: _Spent) -> _
     if spent.header_bytes > MAX_HEADER_BYTES:
         raise InvalidInput("mail", f"has more than {MAX_HEADER_BYTES} bytes of header")
     part = _Part(_header(raw[start:header_end]), raw, _body_start(raw, header_end, end), end)
-    for child_start, child_end in _slices(part):
+    for child_start, child_end in _slices(part, spent):
         spent.parts += 1
         if spent.parts > MAX_PARTS:
             raise InvalidInput("mail", f"has more than {MAX_PARTS} parts")
@@ -207,7 +213,7 @@ def _header(content: bytes) -> Message:
     return message
 
 
-def _slices(part: _Part) -> Iterator[tuple[int, int]]:
+def _slices(part: _Part, spent: _Spent) -> Iterator[tuple[int, int]]:
     """Where the parts of a multipart begin and end; nothing when it is none or has no such boundary in it.
 
     A missing last boundary ends with the multipart around it. The line break before a delimiter belongs to the
@@ -217,9 +223,9 @@ def _slices(part: _Part) -> Iterator[tuple[int, int]]:
     if not boundary:
         return
     started = -1
-    for at, after, last in _delimiters(part, b"--" + boundary):
+    for at, after, last in _delimiters(part, b"\n--" + boundary, spent):
         if started >= 0:
-            yield started, max(started, _without_line_break(part.raw, at))
+            yield started, max(started, at - (part.raw[at - 1 : at] == b"\r"))
         started = -1 if last else after
         if last:
             return
@@ -233,20 +239,19 @@ def _boundary(header: Message) -> bytes:
     return (_parameter(header, "boundary") or "").rstrip().encode("utf-8", "replace")
 
 
-def _delimiters(part: _Part, mark: bytes) -> Iterator[tuple[int, int, bool]]:
-    """Each delimiter line: its beginning, the beginning of the next line, whether it is the closing one."""
-    at = part.raw.find(mark, part.start, part.end)
+def _delimiters(part: _Part, mark: bytes, spent: _Spent) -> Iterator[tuple[int, int, bool]]:
+    """Each delimiter line: the line break before it, the beginning of the next line, whether it is the closing one."""
+    at = part.raw.find(mark, part.start - 1, part.end)  # a header always stands above, and ends with a line break
     while at >= 0:
         found = _DELIMITER_END.match(part.raw, at + len(mark), part.end)
-        if found and (at == part.start or part.raw[at - 1] in b"\r\n"):
+        if found:
             yield at, found.end(), found[1] is not None
-        at = part.raw.find(mark, at + len(mark), part.end)
-
-
-def _without_line_break(raw: bytes, end: int) -> int:
-    if raw[end - 2 : end] == b"\r\n":
-        return end - 2
-    return end - 1
+        else:
+            spent.false_delimiters += 1
+            if spent.false_delimiters > _MAX_FALSE_DELIMITERS:
+                raise InvalidInput("mail", f"has more than {_MAX_FALSE_DELIMITERS} lines that begin like a delimiter")
+        # The line break that ends one delimiter may begin the next.
+        at = part.raw.find(mark, found.end() - 1 if found else at + len(mark), part.end)
 
 
 def _parameter(header: Message, name: str, field_name: str = "Content-Type") -> str | None:
@@ -309,6 +314,8 @@ def _sender(value: str) -> tuple[str, str]:
         authors = getaddresses([value])
     except (ValueError, IndexError, TypeError, RecursionError):  # comments nested without end
         return "", ""
+    if not re.search(r'["<(]', value):  # `Budi budi@…` without brackets
+        authors += [("", word) for word in re.split(r"[\s,;]+", value)]
     for name, address in authors:
         if len(address) <= MAX_ADDRESS_CHARACTERS and _ADDRESS.fullmatch(address):
             local, _, domain = address.rpartition("@")
@@ -361,6 +368,7 @@ _SURROGATES = re.compile(r"[\ud800-\udfff]")
 # UAX #15 section 13: more marks on one character are not written by any language, but sort in quadratic time.
 _MAX_MARKS = 30
 _GRAPHEME_JOINER = "\u034f"
+_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 
 
 def _codec(charset: str) -> str:
@@ -409,7 +417,7 @@ def _from_base64(content: bytes | memoryview) -> bytes:
     try:
         return binascii.a2b_base64(content)
     except binascii.Error:
-        digits = re.sub(rb"[^A-Za-z0-9+/]+", b"", content)
+        digits = bytes(content).translate(None, delete=_NOT_BASE64)
         digits = digits[:-1] if len(digits) % 4 == 1 else digits
         return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
 
@@ -432,7 +440,7 @@ _HTML = "text/html"
 _REPEATED = "text/x-amp-html"
 _FORWARDED_SUBJECT = re.compile(r"(?:fwd?|trs|teruskan)\s*:", re.IGNORECASE)
 _META_CHARSET = re.compile(rb"<meta[^<>]{0,200}?charset=[\"']?([\w.:-]{1,40})", re.IGNORECASE)
-_DATA_URI = re.compile(rb"data:[\w.+/-]{1,100};base64,[A-Za-z0-9+/=%\s]+")
+_DATA_URI = re.compile(rb"data:[\w.+/-]{1,100};base64,[A-Za-z0-9+/=%\s]{200,}")
 
 
 class _Reader:
@@ -442,6 +450,7 @@ class _Reader:
         self._keep_quotes = keep_quotes
         self._bytes_left = MAX_BODY_BYTES
         self._guesses_left = _CHARSET_GUESSES
+        self._elements_left = MAX_HTML_ELEMENTS
 
     def text(self, part: _Part) -> str:
         """The text of a part and the parts in it; "" for files."""
@@ -456,8 +465,31 @@ class _Reader:
     def _leaf(self, part: _Part) -> str:
         if part.media_type == _HTML:
             html = self._characters(part, _DATA_URI.sub(b"", _content(part)))
-            return _readable(_html_text(html, keep_quotes=self._keep_quotes))
+            return _readable(self._html(html))
         return _readable(self._characters(part, _content(part, self._bytes_left)))
+
+    def _html(self, html: str) -> str:
+        """Without quoted mails; with them, or at least freed of tags, when there is nothing else."""
+        tree = self._tree(html)
+        if tree is None:
+            return _without_tags(html)
+        whole = deepcopy(tree)
+        if not self._keep_quotes and _drop_quotes(tree):
+            text = _converted(tree)
+            if text.strip():
+                return text
+        text = _converted(whole)
+        return text if text.strip() else _without_tags(html)  # libxml2 gives up below 256 levels
+
+    def _tree(self, html: str) -> Any:
+        """The parsed document; None when it cannot be parsed or is too large to be laid out."""
+        parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True)
+        try:
+            tree = lxml.html.document_fromstring(html.encode("utf-8", "replace"), parser=parser)
+        except (lxml.etree.LxmlError, ValueError, AssertionError):
+            return None
+        self._elements_left -= sum(1 for _ in islice(tree.iter(), self._elements_left + 1))
+        return tree if self._elements_left >= 0 else None
 
     def _characters(self, part: _Part, content: bytes) -> str:
         cut = len(content) > self._bytes_left
@@ -497,7 +529,9 @@ def _charset(part: _Part, content: bytes) -> str:
     return found[1].decode("ascii", "replace") if found else ""
 
 
-_STRICT = ParserConfig(css=inscriptis.css_profiles.CSS_PROFILES["strict"].copy())
+_LAYOUT = ParserConfig(
+    css=STRICT_CSS_PROFILE | {name: HtmlElement(display=Display.block) for name in ("ul", "ol")}  # no indents that add up
+)
 _ROWS = frozenset({"table", "thead", "tbody", "tfoot", "tr", "caption"})
 _CELLS = frozenset({"td", "th"})
 _SKIPPED = ("script", "style", "head", "title", "img", "noscript", "template", "object", "svg")
@@ -522,34 +556,21 @@ _QUOTES = (
 _OUTLOOK_QUOTE = "//*[@id='divRplyFwdMsg']"
 
 
-def _html_text(html: str, *, keep_quotes: bool) -> str:
-    """Text of an HTML body without quoted mails, scripts and pictures; with the quotes when there is nothing else."""
-    tree = None if keep_quotes else _tree(html)
-    if tree is not None:
-        _drop_quotes(tree)
-        text = _converted(tree)
-        if text.strip():
-            return text
-    tree = _tree(html)
-    return _without_tags(html) if tree is None else _converted(tree)
-
-
-def _tree(html: str) -> Any:
-    """The parsed document; None when it cannot be parsed or is too large to be laid out."""
-    parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True)
-    try:
-        tree = lxml.html.document_fromstring(html.encode("utf-8", "replace"), parser=parser)
-    except (lxml.etree.LxmlError, ValueError, AssertionError):
-        return None
-    return None if sum(1 for _ in islice(tree.iter(), MAX_HTML_ELEMENTS + 1)) > MAX_HTML_ELEMENTS else tree
-
-
-def _drop_quotes(tree: Any) -> None:
-    for quote in tree.xpath(_QUOTES):
-        if quote.getparent() is not None and not _is_forward(quote):
-            quote.drop_tree()
-    for quote in tree.xpath(_OUTLOOK_QUOTE):
+def _drop_quotes(tree: Any) -> bool:
+    """Remove quoted mails; say whether there were any."""
+    quotes = [quote for quote in tree.xpath(_QUOTES) if not _is_forward(quote)]
+    rests = tree.xpath(_OUTLOOK_QUOTE)
+    for quote in quotes:  # a line break keeps the text above and the text below apart
+        quote.clear(keep_tail=True)
+        quote.tag = "br"
+    for quote in rests:
         _drop_from(quote)
+    return bool(quotes or rests)
+
+
+def _drop(element: Any) -> None:
+    if element.getparent() is not None:
+        element.drop_tree()
 
 
 def _is_forward(element: Any) -> bool:
@@ -571,17 +592,26 @@ def _drop_from(element: Any) -> None:
 
 def _converted(tree: Any) -> str:
     for element in list(tree.iter(*_SKIPPED)):
-        if element.getparent() is not None:
-            element.drop_tree()
-    _flatten_tables(tree)
+        _drop(element)
+    _strip_layout(tree)
     try:
-        return str(inscriptis.Inscriptis(tree, _STRICT).get_text())
+        return str(inscriptis.Inscriptis(tree, _LAYOUT).get_text())
     except (RecursionError, ValueError, LookupError, AttributeError, TypeError):
         return _without_tags(lxml.html.tostring(tree, encoding="unicode"))
 
 
+def _strip_layout(tree: Any) -> None:
+    """Leave bare tags: `padding-left: 9999em` on many lines, or on columns of many rows, would fill the memory."""
+    for element in tree.xpath("//*[@style]"):
+        if "display:none" in element.get("style").replace(" ", "").lower():
+            _drop(element)
+    for element in tree.iter():
+        element.attrib.clear()
+    _flatten_tables(tree)
+
+
 def _flatten_tables(tree: Any) -> None:
-    """Cells side by side, rows below each other: most tables in mail are layout, and padding columns costs rows x width."""
+    """Cells side by side, rows below each other: most tables in mail are there for the looks."""
     for element in tree.iter(*_ROWS, *_CELLS):
         if element.tag in _CELLS:
             element.tag = "span"

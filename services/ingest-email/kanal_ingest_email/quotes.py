@@ -6,6 +6,7 @@ the cost is linear in the text.
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 _LONGEST_MARKER_LINE = 500
 _LONGEST_ATTRIBUTION_LINES = 4
@@ -30,7 +31,7 @@ _UNDERSCORES = re.compile(r"\s{0,4}_{20,}\s{0,4}")
 
 # "On Mon, 23 Nov 2026 at 10.12 … wrote:", "Pada Sen, 23 Nov 2026 pukul 10.12 … menulis:", Yahoo's "--- On …".
 _OPENER = re.compile(r"[\s-]{0,8}(?:On|Pada|Tanggal)\s", re.IGNORECASE)
-_CLOSER = re.compile(r"(?:wrote|writes|menulis)\s?:[\s*]{0,4}")
+_CLOSER = re.compile(r"\b(?:wrote|writes|menulis)\s?:[\s*]{0,4}$")
 # Gmail in some languages: "2026-11-23 10:12 GMT+07:00 Budi <budi@…>:".
 _DATED_ADDRESS = re.compile(r"\s{0,4}\d{4}[-/]\d\d?[-/]\d\d?\s[^<>]{1,200}<[^<>\s]{1,254}>\s?:\s{0,4}")
 
@@ -45,10 +46,11 @@ _DEVICE = (
     r"iphone|ipad|ipod|blackberry|android|samsung|galaxy|xiaomi|redmi|poco|oppo|vivo|realme|huawei|infinix|nokia|asus|lenovo"
     r"|windows|mail|outlook|gmail|phone|smartphone|tablet|mobile|cell|device|handheld|hp|handphone|ponsel|telepon|perangkat"
 )
-# At most seven words, one of them a device or a client, and no comma: "Sent from my desk, is much easier" is a sentence.
+# A few words, one of them a device or a client, and no comma: "Sent from my desk, is much easier" is a sentence.
 _SENT_FROM = re.compile(
-    rf"\W{{0,4}}(?:(?:sent|send) (?:from|via|with|using)|(?:di|ter)kirim (?:dari|melalui|lewat|dengan|menggunakan))"
-    rf"(?= [^,]{{0,80}}\b(?:{_DEVICE})\b)(?: [^\s,]{{1,40}}){{1,7}}\W{{0,4}}",
+    rf"\W{{0,4}}(?:(?:sent|send) (?:from|via|with|using)(?=(?: [^\s,]{{1,40}}){{1,7}}\W{{0,4}}$)"
+    rf"|(?:di|ter)kirim (?:dari|melalui|lewat|dengan|menggunakan)(?=(?: [^\s,]{{1,40}}){{1,5}}\W{{0,4}}$))"
+    rf" [^,]{{0,150}}?\b(?:{_DEVICE})\b[^,]{{0,150}}",
     re.IGNORECASE,
 )
 _ADVERTISED = re.compile(
@@ -77,17 +79,17 @@ def cut_quotes(text: str) -> str:
 
 def _mark_quotes(lines: list[str], states: list[int]) -> int:
     """Mark quotes; give the line of the first forwarded message, behind which nothing may be marked."""
-    at, attributed = 0, False
+    at, least = 0, 2
     while at < len(lines) and not _short(_FORWARD, lines[at]):
         length = _marker_length(lines, at)
-        if not length:
-            at += 1
-            continue
-        attributed = _is_quoted(_first_text(lines, at + length))
-        stop = at + length if attributed else len(lines)
+        stop = at + length
+        if length and _is_quoted(_first_text(lines, stop)):
+            least = 1
+        elif length:
+            stop = len(lines)
         states[at:stop] = [_QUOTE] * (stop - at)
-        at = stop
-    _mark_quoted_lines(lines, states, at, least=1 if _QUOTE in states[:at] and attributed else 2)
+        at = max(stop, at + 1)
+    _mark_quoted_lines(lines, states, at, least)
     return at
 
 
@@ -117,7 +119,7 @@ def _short(pattern: re.Pattern[str], line: str) -> bool:
 
 def _marker_length(lines: list[str], at: int) -> int:
     """How many lines from here introduce a quote; 0 when this line begins no introduction."""
-    if not lines[at].strip() or len(lines[at]) > _LONGEST_MARKER_LINE:
+    if not lines[at].strip() or _is_quoted(lines[at]) or len(lines[at]) > _LONGEST_MARKER_LINE:
         return 0
     if _short(_ORIGINAL, lines[at]):
         return 1
@@ -140,9 +142,9 @@ def _header_length(lines: list[str], start: int, *, ruled: bool) -> int:
     Letters begin "Dari: … Tanggal: … Perihal: …" too. Only clients write an address or the time of day there, or rule a
     line above.
     """
+    paragraph = list(_paragraph(lines, start, _LONGEST_HEADER_LINES))
     found: dict[str, str] = {}
-    length = 0
-    for length, line in enumerate(_paragraph(lines, start, _LONGEST_HEADER_LINES), start=1):  # noqa: B007  # used below
+    for line in paragraph:
         named = _FIELD.match(line)
         if named and named.lastgroup:
             found.setdefault(named.lastgroup, line)
@@ -150,11 +152,11 @@ def _header_length(lines: list[str], start: int, *, ruled: bool) -> int:
             return 0
     machine_made = ruled or "@" in found.get("author", "") or _TIME_OF_DAY.search(found.get("date", ""))
     complete = {"author", "date"} <= found.keys() and len(found) > 2
-    return length if machine_made and complete else 0
+    return len(paragraph) if machine_made and complete else 0
 
 
 def _attribution_length(lines: list[str], start: int) -> int:
-    """ "On …, Budi <budi@…> wrote:", on up to four lines; it names a day in digits, and an address or a comma."""
+    """Like "On …, Budi <budi@…> wrote:", on up to four lines; it names a day in digits, and an address or a comma."""
     paragraph = list(_paragraph(lines, start, _LONGEST_ATTRIBUTION_LINES))
     if _short(_DATED_ADDRESS, paragraph[0]) or ("@" in paragraph[0] and _closes(paragraph[0])):
         return 1
@@ -170,43 +172,55 @@ def _attribution_length(lines: list[str], start: int) -> int:
 
 
 def _closes(line: str) -> bool:
-    end = line.rstrip(" \t\r\u00a0*")
-    return _CLOSER.fullmatch(end, max(0, end.rfind(" ", 0, max(0, len(end) - 2)) + 1)) is not None
+    return _CLOSER.search(line) is not None
 
 
 def _mark_signatures(lines: list[str], states: list[int], end: int) -> None:
     """Upwards, so that each signature is measured without the ones below it."""
+    stop, texts = end, _Texts()
     for at in reversed(range(end)):
-        if states[at] != _KEPT:
-            continue
-        if _short(_SENT_FROM, lines[at]) or _short(_ADVERTISED, lines[at]):
+        if states[at] == _QUOTE:
+            stop, texts = at, _Texts()
+        elif _short(_SENT_FROM, lines[at]) or _short(_ADVERTISED, lines[at]):
             states[at] = _SIGNATURE
-        elif lines[at].rstrip() == "--" or _is_list_footer(lines, at):
-            _mark_signature(lines, states, at, end)
-        elif _short(_UNDERSCORES, lines[at]) and not _has_text(lines, states, at + 1):
-            states[at] = _SIGNATURE
+        elif _begins_signature(lines, at, texts):
+            states[at:stop] = [_SIGNATURE] * (stop - at)
+            stop, texts = at, _Texts()
+        elif lines[at].strip():
+            texts.add(at)
 
 
-def _mark_signature(lines: list[str], states: list[int], at: int, end: int) -> None:
-    stop = next((line for line in range(at, end) if states[line] == _QUOTE), end)
-    if lines[at] == "-- " or _is_small(lines, states, at + 1, stop):  # RFC 3676 section 4.3: with its blank
-        for line in range(at, stop):
-            states[line] = _SIGNATURE
+@dataclass(slots=True)
+class _Texts:
+    """The lines with text between a line and the next quote below it."""
+
+    count: int = 0
+    first: int = 0
+    last: int = 0
+
+    def add(self, at: int) -> None:
+        self.last = self.last if self.count else at
+        self.first = at
+        self.count += 1
+
+    def is_small(self) -> bool:
+        """One paragraph of a few lines: people also type "--" between two parts of their text."""
+        together = not self.count or self.last - self.first + 1 == self.count
+        return together and self.count <= _LONGEST_BARE_SIGNATURE
 
 
-def _is_small(lines: list[str], states: list[int], start: int, stop: int) -> bool:
-    """One paragraph of a few lines: people also type "--" between two parts of their text."""
-    texts = [at for at in range(start, stop) if states[at] == _KEPT and lines[at].strip()]
-    return len(texts) <= _LONGEST_BARE_SIGNATURE and (not texts or texts[-1] - texts[0] + 1 == len(texts))
+def _begins_signature(lines: list[str], at: int, below: _Texts) -> bool:
+    """RFC 3676 section 4.3 has a blank behind the dashes, which some systems on the way remove."""
+    if lines[at] == "-- ":
+        return True
+    if lines[at].rstrip() == "--" or _is_list_footer(lines, at):
+        return below.is_small()
+    return below.count == 0 and _short(_RULE, lines[at])
 
 
 def _is_list_footer(lines: list[str], at: int) -> bool:
     below = lines[at + 1] if at + 1 < len(lines) else ""
     return _short(_UNDERSCORES, lines[at]) and _LIST_FOOTER.match(below) is not None
-
-
-def _has_text(lines: list[str], states: list[int], start: int) -> bool:
-    return any(states[at] == _KEPT and lines[at].strip() for at in range(start, len(lines)))
 
 
 def _joined(lines: list[str], states: list[int]) -> str:

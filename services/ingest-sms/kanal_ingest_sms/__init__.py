@@ -1,0 +1,1 @@
+"""SMS: a gateway's signed webhook in, its HTTP API out."""

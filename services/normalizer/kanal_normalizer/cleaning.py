@@ -1,0 +1,33 @@
+"""Text as it arrived → text as a report keeps it. Pure. Not here: masking (kanal.masking) and what the text is about."""
+
+import html
+import re
+import unicodedata
+
+MAX_CHARACTERS = 20_000
+"""Of a report's text; the whole is in the received message and, for mail, in the sealed original."""
+
+_LABEL = re.compile(r"^\s*(?:permasalahan|isi laporan|laporan)\s*:\s*", re.IGNORECASE)
+_BLANK_LINES = re.compile(r"\n\s*\n(?:\s*\n)+")
+_BLANKS = re.compile(r"[ \t\u00a0]+")
+_RUNS = re.compile(r"([.!?\-_=*~])\1{3,}")
+_NOT_WORDS = re.compile(r"[^\w\s]|_")
+
+
+def clean_text(text: str) -> str:
+    """Readable text: entities and styled letters made plain (NFKC), control characters, long runs and blank lines removed.
+
+    Cleaning twice = cleaning once.
+    """
+    for _ in range(2):  # the city's older systems stored &amp;amp;
+        text = html.unescape(text)
+    text = unicodedata.normalize("NFKC", text)
+    text = "".join(character for character in text if character in "\n\t" or unicodedata.category(character)[0] != "C")
+    text = _RUNS.sub(r"\1\1\1", _BLANKS.sub(" ", text))
+    lines = "\n".join(line.strip() for line in text.splitlines())
+    return _LABEL.sub("", _BLANK_LINES.sub("\n\n", lines)).strip()[:MAX_CHARACTERS].strip()
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words without punctuation, for matching against the pack's words."""
+    return _NOT_WORDS.sub(" ", unicodedata.normalize("NFKC", text).casefold()).split()

@@ -1,0 +1,133 @@
+"""The normalizer's stage: loads what a batch needs, lets the rules decide, keeps what they changed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+from sqlalchemy import Connection
+
+from kanal import topics
+from kanal.errors import InvalidEvent
+from kanal.events import Event, MessageReceived
+from kanal.ids import derive_id
+from kanal.journal import Place
+from kanal.pack import Pack
+from kanal.stage import Decision, Input
+from kanal_normalizer import rules, tables
+from kanal_normalizer.reading import Reading, read
+from kanal_normalizer.tables import Memory, Wanted
+from kanal_normalizer.understanding import Understanding
+
+
+class PartsExpired(Event, frozen=True, kw_only=True):
+    """The parts of a longer SMS have waited long enough; internal, never in a topic."""
+
+    long_message: str
+
+
+class NormalizerHandler:
+    """Messages in; reports, settlements, receipts out."""
+
+    name = "normalizer"
+    topics: Sequence[str] = tuple(topics.message_received(channel) for channel in topics.CHANNELS)
+
+    def __init__(self, pack: Pack) -> None:
+        self._book = rules.Book(pack, Understanding(pack))
+
+    def load(self, connection: Connection, inputs: Sequence[Input]) -> "_State":
+        readings = {each.event_id: _readable(each.event, self._book.pack) for each in inputs}
+        return _State(tables.load(connection, _wanted(inputs, readings)), readings)
+
+    def decide(self, message: Input, state: "_State") -> Decision:
+        if isinstance(message.event, PartsExpired):
+            return self._expire(message.event.long_message, message, state.memory)
+        reading = state.readings.get(message.event_id) or _read_or_die(message.event, self._book.pack)
+        if reading.message.part is not None:
+            return self._part(message, reading, state.memory)
+        return _decision([reading.message], rules.settle(reading, state.memory, self._book))
+
+    def apply(self, change: tables.Change, state: "_State") -> None:
+        state.memory.apply(change)
+
+    def save(self, connection: Connection, changes: Sequence[tables.Change]) -> None:
+        newest = max((change.seen_at for change in changes if isinstance(change, tables.SeenText)), default=0)
+        tables.save(connection, changes, newest - 86_400)
+
+    def due(self, connection: Connection, places: Iterable[Place], now: datetime) -> Sequence[Input]:
+        before = now - timedelta(minutes=self._book.pack.sms_join_minutes)
+        return [_expiry(part, now) for part in tables.unfinished(connection, places, before)]
+
+    def _part(self, message: Input, reading: Reading, memory: Memory) -> Decision:
+        part = rules.kept(reading.message, message.place)
+        waiting = rules.part_of_longer_sms(reading.message, part, memory)
+        if waiting is not None:
+            return Decision(changes=waiting.changes, outcome=waiting.outcome)
+        late_for = memory.cut_short.get(part.long_message)
+        if late_for is not None and part.part in late_for.missing:
+            return _decision([reading.message], rules.late_part(reading, late_for.number, self._book))
+        parts = [*(p for p in memory.parts.get(part.long_message, {}).values() if p.part != part.part), part]
+        outcome = rules.settle(read(rules.joined_message(parts), self._book.pack), memory, self._book)
+        whole = _decision([each.message for each in sorted(parts, key=lambda p: p.part)], outcome)
+        return whole._replace(changes=[*whole.changes, tables.Joined(part.long_message)])
+
+    def _expire(self, long_message: str, timer: Input, memory: Memory) -> Decision:
+        parts = list(memory.parts.get(long_message, {}).values())
+        if not parts:
+            return Decision(outcome="nothing-left")
+        reading = read(rules.joined_message(parts), self._book.pack)
+        outcome = rules.register(reading, self._book, incomplete=True)
+        closing = rules.cut_short_change(parts, outcome.number, tables.seconds(timer.at))
+        whole = _decision([each.message for each in sorted(parts, key=lambda p: p.part)], outcome)
+        return whole._replace(changes=[*whole.changes, *closing])
+
+
+class _State(msgspec.Struct):
+    memory: Memory
+    readings: Mapping[str, Reading | None]
+
+
+def _decision(messages: Sequence[MessageReceived], outcome: rules.Outcome) -> Decision:
+    """The outcome's events, and one settlement for each message: further parts of an SMS are `joined` to the first."""
+    settlements = [rules.settled(messages[0], outcome)]
+    changes: list[tables.Change] = list(outcome.changes)
+    for message in messages[1:]:
+        joined = rules.Outcome("joined", "part-of-longer-sms", outcome.rule, outcome.number)
+        settlements.append(rules.settled(message, joined))
+        if outcome.number:
+            known_at = tables.seconds(message.received_at)
+            changes.append(tables.KnownNumber(message.number, outcome.number, message.sender_key, known_at))
+    return Decision([*outcome.events, *settlements], changes, outcome.outcome)
+
+
+def _readable(event: Event, pack: Pack) -> Reading | None:
+    """A reading, or None where reading fails: `decide` will fail on it again, alone."""
+    try:
+        return read(event, pack) if isinstance(event, MessageReceived) else None
+    except Exception:
+        return None
+
+
+def _read_or_die(event: Event, pack: Pack) -> Reading:
+    if not isinstance(event, MessageReceived):
+        raise InvalidEvent("not a received message", reason="unexpected-event")
+    return read(event, pack)
+
+
+def _wanted(inputs: Sequence[Input], readings: Mapping[str, Reading | None]) -> Wanted:
+    wanted = Wanted(set(), set(), set(), set())
+    for reading in readings.values():
+        if reading is None:
+            continue
+        message = reading.message
+        wanted.numbers.update(reading.mentions, {message.reply_to} - {""})
+        wanted.senders.add(message.sender_key)
+        wanted.conversations.add(message.conversation)
+        if message.part is not None:
+            wanted.long_messages.add(rules.long_message_key(message))
+    wanted.long_messages.update(each.event.long_message for each in inputs if isinstance(each.event, PartsExpired))
+    return wanted
+
+
+def _expiry(part: tables.KeptPart, now: datetime) -> Input:
+    event_id = derive_id("normalizer", "parts-expired", part.long_message, part.message.message_id)
+    return Input(event=PartsExpired(long_message=part.long_message), event_id=event_id, at=now, place=part.place)

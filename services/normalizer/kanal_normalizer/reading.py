@@ -1,0 +1,100 @@
+"""A message as the rules see it: cleaned and masked text, the numbers it names, what it seems to want. Pure."""
+
+import hashlib
+import re
+from typing import NamedTuple
+
+from kanal.events import MessageReceived
+from kanal.masking import mask
+from kanal.numbers import find_numbers
+from kanal.pack import Pack
+from kanal_normalizer.cleaning import clean_text, words_of
+
+_ASK = re.compile(r"^\W*(?:cek|check|status|cek status|info)\b[\s:.#\-]*(?:(?:laporan|lap|no|nomor|report)\b[\s:.#]*)*", re.IGNORECASE)
+_NOT_FIXED = re.compile(r"^\W*(?:belum|blm|not fixed|masih belum)\b", re.IGNORECASE)
+_NEW = re.compile(r"^\W*(?:lapor|laporan baru|baru|new report)\b[\s:,.\-]*", re.IGNORECASE)
+_TYPED_NUMBER = re.compile(r"[A-Z0-9][A-Z0-9\- ]{3,24}", re.IGNORECASE)
+_QUESTION_STEMS = frozenset(
+    """bagaimana gimana gmn kabar kabarnya kelanjutan kelanjutannya progres progress perkembangan perkembangannya update
+    status statusnya mana kapan news when how""".split()
+)
+_SHORT_QUESTION_WORDS = _QUESTION_STEMS | frozenset(
+    """sudah sdh udah sampai sampe apa apakah laporan saya sy ini itu nya tindak lanjut lanjutnya ya kah dong mohon info infonya
+    tolong min pak bu selamat pagi siang sore malam what is the of my report any about it far will be done please hi hello dear""".split()
+)
+_MAX_QUESTION_WORDS = 12
+
+
+class Reading(NamedTuple):
+    """What one message says, before any rule."""
+
+    message: MessageReceived
+    text: str
+    """Cleaned, not masked: for rules only, never stored."""
+    masked: str
+    words: list[str]
+    mentions: tuple[str, ...]
+    """Valid tracking numbers in subject and text."""
+    old_numbers: tuple[str, ...]
+    """Numbers of the city's older system."""
+    text_hash: str
+    asks: bool
+    """CEK/STATUS in front, a bare number, or a short text that only asks."""
+    asked_for: str
+    """What was typed behind CEK when it is no valid number."""
+    says_not_fixed: bool
+    wants_new: bool
+    """Begins with LAPOR: a report of its own, whatever came before."""
+
+
+def read(message: MessageReceived, pack: Pack) -> Reading:
+    """The reading of a message. A mail without body is its subject; a subject that says something of its own goes first."""
+    text = clean_text(_with_subject(message))
+    mentions = tuple(mention.number for mention in find_numbers(text, pack.prefix))
+    rest = text
+    for mention in reversed(find_numbers(text, pack.prefix)):
+        rest = rest[: mention.start] + " " + rest[mention.end :]
+    command = _ASK.match(text)
+    behind = _ASK.sub("", rest, count=1).strip(" .?!,#:-\n") if command else ""
+    bare_number = bool(mentions) and not words_of(rest)
+    typed = behind if command and not mentions and _may_be_a_number(behind) else ""
+    only_asks = bare_number or bool(command and (not words_of(behind) or typed)) or (bool(message.reply_to) and _only_asks(rest))
+    masked = mask(text)
+    return Reading(
+        message=message,
+        text=text,
+        masked=masked,
+        words=words_of(text),
+        mentions=mentions,
+        old_numbers=tuple(dict.fromkeys(match.group().upper() for match in pack.old_number.finditer(text))),
+        text_hash=hashlib.sha256(" ".join(words_of(text)).encode()).hexdigest()[:32],
+        asks=only_asks,
+        asked_for=mask(typed.upper()),
+        says_not_fixed=bool(_NOT_FIXED.match(text)) and (len(words_of(text)) <= 40 or bool(mentions)),
+        wants_new=bool(_NEW.match(text)) or message.always_new,
+    )
+
+
+def _with_subject(message: MessageReceived) -> str:
+    subject = re.sub(r"^(?:\s*(?:re|fw|fwd|bls|balas|trs)\s*:)+", "", message.subject, flags=re.IGNORECASE).strip()
+    if not message.text.strip():
+        return subject
+    if message.reply_to or not subject or _same_words(subject, message.text):
+        return message.text
+    if _ASK.match(message.text) or _NOT_FIXED.match(message.text):
+        return message.text
+    return f"{subject}\n{message.text}"
+
+
+def _same_words(subject: str, text: str) -> bool:
+    return " ".join(words_of(text)).startswith(" ".join(words_of(subject)))
+
+
+def _only_asks(text: str) -> bool:
+    words = words_of(text)
+    known = all(word in _SHORT_QUESTION_WORDS for word in words)
+    return 0 < len(words) <= _MAX_QUESTION_WORDS and known and any(word in _QUESTION_STEMS for word in words)
+
+
+def _may_be_a_number(text: str) -> bool:
+    return len(words_of(text)) <= 3 and bool(_TYPED_NUMBER.fullmatch(text)) and any(character.isdigit() for character in text)

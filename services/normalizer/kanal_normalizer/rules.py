@@ -1,0 +1,309 @@
+"""The rule book: a chain of small rules, the first that applies decides and gives its reason. Pure.
+
+Order: part of a longer SMS · repeat · automatic mail · status question · not fixed · follow-up · new report.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from kanal import topics
+from kanal.events import MessageReceived, MessageSettled, ReplyRequested, ReportAppended, ReportRegistered, StatusAsked
+from kanal.ids import derive_id
+from kanal.journal import Place
+from kanal.masking import mask
+from kanal.pack import Pack
+from kanal.stage import Emit
+from kanal_normalizer.reading import Reading
+from kanal_normalizer.tables import Change, Conversation, CutShort, Joined, KeptPart, KnownNumber, Memory, SeenText, minutes_before, seconds
+from kanal_normalizer.understanding import Understanding
+
+CONVERSATION_CHANNELS = frozenset({"sms"})
+"""Channels without threads, where a further message within the set time goes on with the same report."""
+
+
+class Book(NamedTuple):
+    """Reference data of the rules."""
+
+    pack: Pack
+    understanding: Understanding
+
+
+class Outcome(NamedTuple):
+    """What a rule decided."""
+
+    outcome: str
+    rule: str
+    reason: str = ""
+    number: str = ""
+    events: Sequence[Emit] = ()
+    changes: Sequence[Change] = ()
+
+
+Rule = Callable[[Reading, Memory, Book], Outcome | None]
+
+
+def repeat(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
+    """The same sender sent the same text a short time ago: one report, and its number once more (but only once)."""
+    message = reading.message
+    seen = memory.texts.get((message.sender_key, reading.text_hash))
+    if seen is None or message.always_new or message.automatic:
+        return None
+    if seen.seen_at < minutes_before(message.received_at, book.pack.repeat_minutes):
+        return None
+    # The id is derived from the first message: a machine that repeats itself for ever gets one answer.
+    answer = _reply(message, "already-received", {"number": seen.number}, seen.number, answers=seen.message_id)
+    alias = KnownNumber(message.number, seen.number, message.sender_key, seconds(message.received_at))
+    return Outcome("duplicate", "repeat", f"same text within {book.pack.repeat_minutes} minutes", seen.number, [answer], [alias])
+
+
+def automatic_mail(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
+    """Auto-replies, bounces, lists and our own mail open no report and get no answer."""
+    automatic = reading.message.automatic
+    return Outcome("ignored", "automatic-mail", automatic) if automatic else None
+
+
+def status_question(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
+    """"CEK <number>", a bare number, a reply that only asks, or "CEK" alone for one's own reports."""
+    message = reading.message
+    if not reading.asks or message.always_new:
+        return None
+    if reading.mentions or message.reply_to:
+        named = reading.mentions[0] if reading.mentions else message.reply_to
+        return _asked(message, _report_of(named, memory), "number named" if reading.mentions else "reply that only asks")
+    if typed := (reading.asked_for or " ".join(reading.old_numbers)):
+        answer = _reply(message, "status-unknown", {"number": typed[:24]}, "")
+        return Outcome("status-asked", "status-question", "not a valid number", "", [answer])
+    mine = memory.reports_of.get(message.sender_key, [])
+    if not mine:
+        return Outcome("status-asked", "status-question", "no reports of this sender", "", [_reply(message, "no-reports", {}, "")])
+    return _asked(message, mine[0], "own reports", others=tuple(mine[1:]), mine=True)
+
+
+def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
+    """"BELUM": the reporter says that a report is not fixed; the tracker reopens it where that is allowed."""
+    message = reading.message
+    if not reading.says_not_fixed or message.always_new:
+        return None
+    mine = memory.reports_of.get(message.sender_key, [])
+    named = message.reply_to or next((number for number in reading.mentions if _is_of_sender(number, message, memory)), "")
+    if not named and not reading.mentions and len(reading.words) <= 3 and mine:
+        named = _latest_talked_of(message, memory) or mine[0]
+    if not named:
+        return None
+    return _appended(reading, _report_of(named, memory), "not-fixed", "BELUM", book, is_not_fixed=True)
+
+
+def follow_up(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
+    """A reply with our token, a number of the same sender, or the same SMS conversation within the set time."""
+    message = reading.message
+    if reading.wants_new:
+        return None
+    if message.reply_to:
+        return _appended(reading, _report_of(message.reply_to, memory), "follow-up", "reply to our message", book)
+    for number in reading.mentions:
+        if _is_of_sender(number, message, memory):
+            return _appended(reading, _report_of(number, memory), "follow-up", "number of the same sender", book)
+    conversation = memory.conversations.get(message.conversation)
+    if message.channel not in CONVERSATION_CHANNELS or conversation is None:
+        return None
+    if conversation.last_at < minutes_before(message.received_at, book.pack.conversation_minutes):
+        return None
+    reason = f"same conversation within {book.pack.conversation_minutes} minutes"
+    return _appended(reading, conversation.number, "follow-up", reason, book, by_conversation=True)
+
+
+def new_report(reading: Reading, memory: Memory, book: Book) -> Outcome:
+    """Everything else is a report of its own; numbers of strangers in it are only mentioned."""
+    return register(reading, book, incomplete=False)
+
+
+RULES: Sequence[Rule] = (repeat, automatic_mail, status_question, not_fixed, follow_up, new_report)
+
+
+def settle(reading: Reading, memory: Memory, book: Book) -> Outcome:
+    """The first rule that applies."""
+    for rule in RULES:
+        if (outcome := rule(reading, memory, book)) is not None:
+            return outcome
+    raise AssertionError("the last rule always applies")
+
+
+def register(reading: Reading, book: Book, *, incomplete: bool) -> Outcome:
+    """A new report under the number that the message carries, and its receipt in the same commit."""
+    message = reading.message
+    category, area = book.understanding.category(reading.words), book.understanding.area(reading.words)
+    emergency = book.understanding.emergency(reading.words)
+    event = ReportRegistered(
+        number=message.number,
+        message_id=message.message_id,
+        channel=message.channel,
+        sender_key=message.sender_key,
+        conversation=message.conversation,
+        received_at=message.received_at,
+        text=reading.masked,
+        category=category.code,
+        category_reason=category.reason,
+        area=area.code,
+        area_reason=area.reason,
+        language=message.language,
+        visibility=message.visibility,
+        emergency=emergency,
+        mentions=(*reading.mentions, *reading.old_numbers),
+        incomplete=incomplete,
+        attachments=message.attachments,
+    )
+    values = {"number": message.number}
+    values |= {"emergency": book.pack.emergency_number} if emergency else {}
+    values |= {} if area.code else {"ask_place": "yes"}
+    values |= {"incomplete": "yes"} if incomplete else {}
+    receipt = _reply(message, "received", values, message.number)
+    registered = Emit(topics.REPORTS, message.number, event, "registered")
+    reason = f"category: {category.reason}; area: {area.reason}"
+    changes = _remembered(reading, message.number)
+    return Outcome("registered", "new-report", reason, message.number, [registered, receipt], changes)
+
+
+def settled(message: MessageReceived, outcome: Outcome, rule: str = "") -> Emit:
+    """The event that says what became of `message`."""
+    event = MessageSettled(
+        message_id=message.message_id,
+        channel=message.channel,
+        outcome=outcome.outcome,
+        rule=rule or outcome.rule,
+        reason=outcome.reason,
+        number=outcome.number,
+        settled_at=message.received_at,
+    )
+    return Emit(topics.MESSAGE_SETTLED, message.message_id, event, "settled", derive_id("normalizer", message.message_id, "settled"))
+
+
+# Longer SMS, part by part.
+
+
+def part_of_longer_sms(message: MessageReceived, part: KeptPart, memory: Memory) -> Outcome | None:
+    """A part waits for the others; the last one lets the whole through (None). A part that comes too late is a follow-up."""
+    late_for = memory.cut_short.get(part.long_message)
+    if late_for is not None and part.part in late_for.missing:
+        return None
+    present = set(memory.parts.get(part.long_message, {})) | {part.part}
+    assert message.part is not None
+    if len(present) < message.part.total:
+        return Outcome("part-waiting", "part-of-longer-sms", f"{len(present)} of {message.part.total}", changes=[part])
+    return None
+
+
+def joined_message(parts: Sequence[KeptPart]) -> MessageReceived:
+    """The parts as one message: it has the id and the number of the lowest part and the time of the first to arrive."""
+    ordered = sorted(parts, key=lambda part: part.part)
+    text = "".join(part.message.text for part in ordered)
+    first = min(ordered, key=lambda part: part.received_at).message.received_at
+    return msgspec.structs.replace(ordered[0].message, text=text, part=None, received_at=first)
+
+
+def long_message_key(message: MessageReceived) -> str:
+    """Two citizens may use the same reference at the same time: sender and account are in the key."""
+    assert message.part is not None
+    return derive_id(message.channel, message.account, message.sender_key, message.part.reference, str(message.part.total))
+
+
+def kept(message: MessageReceived, place: Place) -> KeptPart:
+    """A part as it waits in SQL: its text masked, for it may lie there for minutes."""
+    assert message.part is not None
+    masked = msgspec.structs.replace(message, text=mask(message.text))
+    return KeptPart(long_message_key(message), message.part.number, masked, seconds(message.received_at), place)
+
+
+def cut_short_change(parts: Sequence[KeptPart], number: str, closed_at: int) -> Sequence[Change]:
+    """The whole is registered without some parts: remember which, and drop the rest."""
+    total = parts[0].message.part.total if parts[0].message.part else len(parts)
+    missing = frozenset(range(1, total + 1)) - {part.part for part in parts}
+    return [CutShort(parts[0].long_message, number, missing, closed_at), Joined(parts[0].long_message)]
+
+
+def late_part(reading: Reading, number: str, book: Book) -> Outcome:
+    """A part that came after its message was registered without it."""
+    return _appended(reading, number, "late-part", "part of an SMS that was registered without it", book)
+
+
+# Pieces of outcomes.
+
+
+def _appended(
+    reading: Reading, report: str, rule: str, reason: str, book: Book, *, is_not_fixed: bool = False, by_conversation: bool = False
+) -> Outcome:
+    message = reading.message
+    event = ReportAppended(
+        number=report,
+        message_id=message.message_id,
+        channel=message.channel,
+        sender_key=message.sender_key,
+        conversation=message.conversation,
+        received_at=message.received_at,
+        text=reading.masked,
+        alias=message.number,
+        not_fixed=is_not_fixed,
+        language=message.language,
+        attachments=message.attachments,
+    )
+    events = [Emit(topics.REPORTS, report, event, "appended")]
+    if not is_not_fixed:  # to BELUM the tracker answers, for it knows whether the report can be reopened
+        values = {"number": report} | ({"conversation": "yes"} if by_conversation else {})
+        values |= {"emergency": book.pack.emergency_number} if book.understanding.emergency(reading.words) else {}
+        events.append(_reply(message, "appended", values, report))
+    return Outcome("appended", rule, reason, report, events, _remembered(reading, report))
+
+
+def _asked(message: MessageReceived, number: str, reason: str, others: tuple[str, ...] = (), *, mine: bool = False) -> Outcome:
+    event = StatusAsked(
+        number=number,
+        message_id=message.message_id,
+        channel=message.channel,
+        conversation=message.conversation,
+        asked_at=message.received_at,
+        others=others,
+        mine=mine,
+        language=message.language,
+    )
+    return Outcome("status-asked", "status-question", reason, number, [Emit(topics.REPORTS, number, event, "status-asked")])
+
+
+def _reply(message: MessageReceived, kind: str, values: dict[str, str], number: str, answers: str = "") -> Emit:
+    reply_id = derive_id("normalizer", answers or message.message_id, kind)
+    event = ReplyRequested(
+        reply_id=reply_id,
+        channel=message.channel,
+        conversation=message.conversation,
+        kind=kind,
+        values=values,
+        number=number,
+        language=message.language,
+        requested_at=message.received_at,
+    )
+    return Emit(topics.reply_requested(message.channel), message.conversation, event, kind, reply_id)
+
+
+def _remembered(reading: Reading, report: str) -> list[Change]:
+    message = reading.message
+    now = seconds(message.received_at)
+    return [
+        KnownNumber(message.number, report, message.sender_key, now),
+        Conversation(message.conversation, report, now),
+        SeenText(message.sender_key, reading.text_hash, report, message.message_id, now),
+    ]
+
+
+def _report_of(number: str, memory: Memory) -> str:
+    known = memory.numbers.get(number)
+    return known.report if known else number
+
+
+def _is_of_sender(number: str, message: MessageReceived, memory: Memory) -> bool:
+    known = memory.numbers.get(number)
+    return known is not None and known.sender_key == message.sender_key
+
+
+def _latest_talked_of(message: MessageReceived, memory: Memory) -> str:
+    conversation = memory.conversations.get(message.conversation)
+    return conversation.number if conversation else ""

@@ -1,0 +1,289 @@
+"""Folding the story of a report: each event of `reports` → changes of the view, `report-updated`, and what the citizen hears. Pure."""
+
+import base64
+from datetime import timedelta
+from typing import NamedTuple
+
+import msgspec
+
+from kanal import topics
+from kanal.errors import InvalidEvent
+from kanal.events import (
+    DeadLetter,
+    Event,
+    ReplyRequested,
+    ReportAppended,
+    ReportRegistered,
+    ReportRouted,
+    ReportUpdated,
+    StatusAsked,
+    UpdateRequested,
+    decode,
+    encode,
+    event_type,
+)
+from kanal.ids import derive_id
+from kanal.journal import Place
+from kanal.pack import Pack
+from kanal.stage import Decision, Emit, Input
+from kanal.status import CLOSED
+from kanal_tracker.machine import Refusal, Report, Rules, move
+from kanal_tracker.tables import Alias, Answer, Change, Entry, Message, ParkedEvent, State, Unparked
+
+NOTICES = {"accept": "taken-up", "ask": "question", "validate": "done", "reject": "rejected", "merge": "merged", "reopen": "reopened"}
+"""What the reporter hears of an action that took effect; of the others nothing."""
+
+MY_REPORTS = 3
+Story = ReportRegistered | ReportAppended | ReportRouted | StatusAsked | UpdateRequested
+
+
+class Folded(NamedTuple):
+    """One event folded."""
+
+    events: list[Emit]
+    changes: list[Change]
+    outcome: str
+
+
+def fold(message: Input, state: State, pack: Pack) -> Decision:
+    """What one event of a report's story does."""
+    event = message.event
+    if not isinstance(event, Story):
+        raise InvalidEvent("not a part of a report's story", reason="unexpected-event")
+    if isinstance(event, ReportRegistered):
+        return _register_and_unpark(event, message, state, pack)
+    if isinstance(event, StatusAsked):
+        return Decision([_answer_status(event, message, state)], outcome="status-answered")
+    report = state.reports.get(event.number)
+    if report is None:
+        return Decision(changes=[_park(event, message)], outcome="parked")
+    return Decision(*_fold_into(report, event, message, state, pack))
+
+
+def dies_parked(parked: ParkedEvent, died_at: Input) -> Decision:
+    """An event whose report never came: a dead letter that can be redriven."""
+    headers = {"ce_id": parked.event_id, "ce_type": parked.ce_type, "ce_time": parked.at.isoformat(), "content-type": "application/json"}
+    letter = DeadLetter(
+        stage="tracker", topic=parked.topic, partition=parked.partition, offset=parked.offset, key=parked.number,
+        value=base64.b64encode(parked.value.encode()).decode(), headers=headers, cause="number-unknown", died_at=died_at.at,
+    )  # fmt: skip
+    emit = Emit(topics.DEAD_LETTER, parked.number, letter, "parked-too-long", derive_id("tracker", "parked", parked.event_id))
+    return Decision([emit], [Unparked(parked.event_id, died=True)], "dead-letter")
+
+
+def clock_answers(report: Report, timer: Input) -> Decision:
+    """No answer in time: the report goes back to where it was, asked for like any other change so that a replay has it too."""
+    action_id = derive_id("clock", "answer", report.number, str(report.asked_at))
+    request = UpdateRequested(
+        number=report.number, action_id=action_id, action="answer", by_role="clock", requested_at=timer.at, reason="no-answer"
+    )
+    return Decision([Emit(topics.REPORTS, report.number, request, "answer", action_id)], outcome="clock-asked")
+
+
+def _fold_into(report: Report, event: Story, message: Input, state: State, pack: Pack) -> Folded:
+    match event:
+        case ReportRouted():
+            return _routed(report, event, message)
+        case ReportAppended():
+            return _appended(report, event, message, state, pack)
+        case UpdateRequested():
+            return _requested(report, event, message, state, pack)
+    raise AssertionError("registered and asked are handled before")
+
+
+# Registered.
+
+
+def _register_and_unpark(event: ReportRegistered, message: Input, state: State, pack: Pack) -> Decision:
+    if event.number in state.reports:
+        raise InvalidEvent("two reports have the same number", reason="number-collision")
+    report = _new_report(event, message.place, pack)
+    done = _changed(report, "register", message, by_role="reporter")
+    entry_of_message = Message(event.number, event.message_id, event.received_at.isoformat(), event.channel, event.text)
+    events, changes = list(done.events), [*done.changes, entry_of_message]
+    for parked in list(state.parked.get(event.number, ())):
+        current = _last_report(changes, event.number)
+        folded = _fold_parked(current, parked, state, pack)
+        events += folded.events
+        changes += [*folded.changes, Unparked(parked.event_id)]
+    return Decision(events, changes, "registered")
+
+
+def _fold_parked(report: Report, parked: ParkedEvent, state: State, pack: Pack) -> Folded:
+    event = decode(parked.ce_type, parked.value.encode())
+    assert isinstance(event, ReportAppended | ReportRouted | UpdateRequested)
+    place = Place(parked.topic, parked.partition)
+    message = Input(event=event, event_id=parked.event_id, at=parked.at, place=place, offset=parked.offset, trace=parked.trace)
+    return _fold_into(report, event, message, state, pack)
+
+
+def _last_report(changes: list[Change], number: str) -> Report:
+    return next(change for change in reversed(changes) if isinstance(change, Report) and change.number == number)
+
+
+def _new_report(event: ReportRegistered, place: Place, pack: Pack) -> Report:
+    hours = pack.categories[event.category].due_hours if event.category in pack.categories else pack.due_hours
+    return Report(
+        number=event.number, channel=event.channel, conversation=event.conversation, sender_key=event.sender_key,
+        language=event.language, visibility=event.visibility, received_at=event.received_at, text=event.text,
+        category=event.category, area=event.area, version=0, due_at=event.received_at + timedelta(hours=hours),
+        emergency=bool(event.emergency), partition=place.partition,
+    )  # fmt: skip
+
+
+def _park(event: ReportAppended | ReportRouted | UpdateRequested, message: Input) -> ParkedEvent:
+    return ParkedEvent(
+        message.event_id, event.number, int(message.at.timestamp()), message.at, message.place.topic, message.place.partition,
+        message.offset, message.trace, event_type(type(event)), encode(event).decode(),
+    )  # fmt: skip
+
+
+# Routed, appended.
+
+
+def _routed(report: Report, event: ReportRouted, message: Input) -> Folded:
+    if report.decided_by_person:
+        return Folded([], [], "person-decided")
+    after = msgspec.structs.replace(report, agency=event.agency, to_dispatcher=event.to_dispatcher)
+    return Folded(*_changed(after, "route", message, by_role="rule", reason=event.row), "routed")
+
+
+def _appended(report: Report, event: ReportAppended, message: Input, state: State, pack: Pack) -> Folded:
+    noted = _changed(report, "append", message, by_role="reporter")
+    changes: list[Change] = list(noted.changes)
+    changes.append(Message(report.number, event.message_id, event.received_at.isoformat(), event.channel, event.text))
+    if event.alias and event.alias != report.number:
+        changes.append(Alias(event.alias, report.number))
+    current = _last_report(changes, report.number)
+    if event.not_fixed:
+        then = _not_fixed(current, event, message, state, pack)
+    elif current.status == "unclear" and event.sender_key == report.sender_key:
+        then = _by_reporter("answer", current, event, message, state, pack)
+    else:
+        then = Folded([], [], "appended")
+    return Folded([*noted.events, *then.events], [*changes, *then.changes], then.outcome)
+
+
+def _not_fixed(report: Report, event: ReportAppended, message: Input, state: State, pack: Pack) -> Folded:
+    if report.status == "done":
+        reopened = _by_reporter("reopen", report, event, message, state, pack)
+        if any(isinstance(change, Report) for change in reopened.changes):
+            return reopened
+    values = {"number": report.number, "status": report.status}
+    values |= {"too_late": "yes"} if report.status == "done" else {}
+    values |= {} if report.status in CLOSED else {"open": "yes"}
+    answer = _reply("not-reopened", values, report.number, event.channel, event.conversation, event.language, message)
+    return Folded([answer], [], "not-reopened")
+
+
+def _by_reporter(action: str, report: Report, event: ReportAppended, message: Input, state: State, pack: Pack) -> Folded:
+    """An action that a message of the reporter stands for."""
+    request = UpdateRequested(
+        number=report.number, action_id=derive_id("reporter", message.event_id, action), action=action, by_role="reporter",
+        requested_at=event.received_at,
+    )  # fmt: skip
+    return _requested(report, request, message, state, pack)
+
+
+# Requested by people and clocks.
+
+
+def _requested(report: Report, request: UpdateRequested, message: Input, state: State, pack: Pack) -> Folded:
+    if request.action_id in state.answers:
+        return Folded([], [], "repeated-action")
+    parents = {agency.code: agency.parent for agency in pack.agencies.values()}
+    result = move(report, request, Rules(pack.reopen_days, parents, state.reports))
+    if isinstance(result, Refusal):
+        answer = Answer(request.action_id, report.number, False, result.rule, result.message, report.version)
+        refused = _updated(report, request.action, message, request, rule=result.rule)
+        return Folded([Emit(topics.REPORT_UPDATED, report.number, refused, f"updated-{request.action}")], [answer], "refused")
+    done = _changed(result, request.action, message, request=request, by_role=request.by_role, reason=request.reason)
+    answer = Answer(request.action_id, report.number, True, "", "", result.version)
+    return Folded([*done.events, *_notices(result, request, message, state)], [*done.changes, answer], request.action)
+
+
+def _notices(report: Report, request: UpdateRequested, message: Input, state: State) -> list[Emit]:
+    kind = NOTICES.get(request.action)
+    if kind is None:
+        return []
+    notices = [_notice(kind, report, report, request, message)]
+    if kind == "done":  # whoever reported the same problem hears of it too, under his own number
+        merged = sorted(state.merged.get(report.number, ()))
+        notices += [_notice(kind, state.reports[number], report, request, message) for number in merged]
+    return notices
+
+
+def _notice(kind: str, told: Report, report: Report, request: UpdateRequested, message: Input) -> Emit:
+    values = {"number": told.number, "agency": report.agency, "other": request.other, "note": request.note}
+    if kind == "taken-up":
+        values |= {"due": report.due_at.isoformat(), "note": ""}
+    if kind == "rejected":
+        values["note"] = request.note or request.reason
+    given = {name: value for name, value in values.items() if value}
+    return _reply(kind, given, told.number, told.channel, told.conversation, told.language, message)
+
+
+# Status questions.
+
+
+def _answer_status(event: StatusAsked, message: Input, state: State) -> Emit:
+    if event.mine:
+        return _answer_mine(event, message, state)
+    report = state.reports.get(event.number)
+    if report is None:
+        kind, values = "status-unknown", {"number": event.number}
+    else:
+        kind, values = "status", {"number": event.number, "status": report.status, "agency": report.agency}
+        values |= {"due": report.due_at.isoformat()} if report.status == "in-progress" else {}
+    return _reply(kind, values, event.number, event.channel, event.conversation, event.language, message)
+
+
+def _answer_mine(event: StatusAsked, message: Input, state: State) -> Emit:
+    known = [state.reports[number] for number in (event.number, *event.others) if number in state.reports]
+    still_open = [report for report in known if report.status not in CLOSED][:MY_REPORTS]
+    if not still_open:
+        return _reply("no-reports", {}, "", event.channel, event.conversation, event.language, message)
+    listed = " ".join(f"{report.number}={report.status}" for report in still_open)
+    return _reply("my-reports", {"reports": listed}, "", event.channel, event.conversation, event.language, message)
+
+
+# Pieces.
+
+
+class _Changed(NamedTuple):
+    events: list[Emit]
+    changes: list[Change]
+
+
+def _changed(
+    report: Report, action: str, message: Input, *, by_role: str, reason: str = "", request: UpdateRequested | None = None
+) -> _Changed:
+    """The report one line longer (and one version newer, unless the machine has done that), and the event that says so."""
+    version = report.version if request is not None else report.version + 1
+    after = msgspec.structs.replace(report, version=version, entries=report.entries + 1)
+    note = request.note if request else ""
+    at = request.requested_at if request else message.at
+    entry = Entry(report.number, report.entries, at.isoformat(), action, after.status, by_role, note)
+    updated = _updated(after, action, message, request, by_role=by_role, reason=reason)
+    return _Changed([Emit(topics.REPORT_UPDATED, report.number, updated, f"updated-{action}")], [after, entry])
+
+
+def _updated(
+    report: Report, action: str, message: Input, request: UpdateRequested | None, *, rule: str = "", by_role: str = "", reason: str = ""
+) -> Event:
+    return ReportUpdated(
+        number=report.number, version=report.version, action=action, accepted=not rule, rule=rule, status=report.status,
+        agency=report.agency, by_role=by_role or (request.by_role if request else ""), reason=reason,
+        action_id=request.action_id if request else "", category=report.category, area=report.area, refused_by=report.refused_by,
+        suggested=request.agency if request and action == "refuse" else "", decided_by_person=report.decided_by_person,
+        updated_at=message.at,
+    )  # fmt: skip
+
+
+def _reply(kind: str, values: dict[str, str], number: str, channel: str, conversation: str, language: str, message: Input) -> Emit:
+    reply_id = derive_id("tracker", message.event_id, kind, conversation, number)
+    event = ReplyRequested(
+        reply_id=reply_id, channel=channel, conversation=conversation, kind=kind, values=values, number=number, language=language,
+        requested_at=message.at,
+    )  # fmt: skip
+    return Emit(topics.reply_requested(channel), conversation, event, kind, reply_id)

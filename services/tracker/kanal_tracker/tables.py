@@ -1,0 +1,252 @@
+"""The tracker's tables: a view of `reports` that can be emptied and folded anew. Reading and writing a batch at a time."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, MetaData, String, Table, Text, delete, or_, select
+
+from kanal.database import insert_new, put
+from kanal.stage_tables import applied_events
+from kanal_tracker.machine import Report
+
+metadata = MetaData()
+reports = Table(
+    "tracker_reports",
+    metadata,
+    Column("number", String, primary_key=True),
+    Column("status", String, nullable=False, index=True),
+    Column("agency", String, nullable=False, index=True),
+    Column("merged_into", String, nullable=False, index=True),
+    Column("asked_at", BigInteger, nullable=False, index=True),
+    Column("partition", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+)
+"""`state` is the whole report as JSON; the other columns are for finding it. asked_at: seconds since 1970, 0 = no open question."""
+
+aliases = Table(
+    "tracker_aliases", metadata, Column("alias", String, primary_key=True), Column("number", String, nullable=False)
+)
+timeline = Table(
+    "tracker_timeline",
+    metadata,
+    Column("number", String, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("at", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("by_role", String, nullable=False),
+    Column("note", Text, nullable=False),
+)
+messages = Table(
+    "tracker_messages",
+    metadata,
+    Column("number", String, primary_key=True),
+    Column("message_id", String, primary_key=True),
+    Column("at", String, nullable=False),
+    Column("channel", String, nullable=False),
+    Column("text", Text, nullable=False),
+)
+actions = Table(
+    "tracker_actions",
+    metadata,
+    Column("action_id", String, primary_key=True),
+    Column("number", String, nullable=False),
+    Column("accepted", Boolean, nullable=False),
+    Column("rule", String, nullable=False),
+    Column("message", String, nullable=False),
+    Column("version", Integer, nullable=False),
+)
+parked = Table(
+    "tracker_parked",
+    metadata,
+    Column("event_id", String, primary_key=True),
+    Column("number", String, nullable=False, index=True),
+    Column("parked_at", BigInteger, nullable=False, index=True),
+    Column("event", Text, nullable=False),
+)
+VIEW = (reports, aliases, timeline, messages, actions, parked)
+"""Every table of the view: what a rebuild empties."""
+
+
+class Entry(NamedTuple):
+    """A line of a report's timeline."""
+
+    number: str
+    position: int
+    at: str
+    action: str
+    status: str
+    by_role: str
+    note: str
+
+
+class Alias(NamedTuple):
+    """Another number of a report."""
+
+    alias: str
+    number: str
+
+
+class Message(NamedTuple):
+    """A message of a report, masked."""
+
+    number: str
+    message_id: str
+    at: str
+    channel: str
+    text: str
+
+
+class Answer(NamedTuple):
+    """What became of an action that somebody asked for."""
+
+    action_id: str
+    number: str
+    accepted: bool
+    rule: str
+    message: str
+    version: int
+
+
+class ParkedEvent(msgspec.Struct, frozen=True):
+    """An event for a number that is not known yet, with all that folding it later needs."""
+
+    event_id: str
+    number: str
+    parked_at: int
+    at: datetime
+    topic: str
+    partition: int
+    offset: int
+    trace: str
+    ce_type: str
+    value: str
+
+
+class Unparked(NamedTuple):
+    """A parked event was folded, or died."""
+
+    event_id: str
+    died: bool = False
+
+
+Change = Report | Entry | Alias | Message | Answer | ParkedEvent | Unparked
+_encode = msgspec.json.Encoder().encode
+_decode_report = msgspec.json.Decoder(Report).decode
+_decode_parked = msgspec.json.Decoder(ParkedEvent).decode
+
+
+class State:
+    """What is known for the events of one batch."""
+
+    def __init__(self) -> None:
+        self.reports: dict[str, Report] = {}
+        self.merged: dict[str, set[str]] = {}
+        """Main report → numbers of the reports merged into it."""
+        self.answers: dict[str, Answer] = {}
+        self.parked: dict[str, list[ParkedEvent]] = {}
+
+    def apply(self, change: Change) -> None:
+        """One change of the batch."""
+        match change:
+            case Report():
+                self._put(change)
+            case Answer():
+                self.answers[change.action_id] = change
+            case ParkedEvent():
+                self.parked.setdefault(change.number, []).append(change)
+            case Unparked():
+                for events in self.parked.values():
+                    events[:] = [event for event in events if event.event_id != change.event_id]
+            case _:
+                pass  # nothing later in the batch asks for it
+
+    def _put(self, report: Report) -> None:
+        before = self.reports.get(report.number)
+        if before is not None and before.merged_into:
+            self.merged[before.merged_into].discard(report.number)
+        self.reports[report.number] = report
+        if report.merged_into:
+            self.merged.setdefault(report.merged_into, set()).add(report.number)
+
+
+def load(connection: Connection, numbers: set[str], action_ids: set[str]) -> State:
+    """One query a table."""
+    state = State()
+    wanted = or_(reports.c.number.in_(numbers), reports.c.merged_into.in_(numbers))
+    for row in connection.execute(select(reports.c.state).where(wanted)):
+        state.apply(_decode_report(row.state))
+    if action_ids:
+        for row in connection.execute(select(actions).where(actions.c.action_id.in_(action_ids))):
+            state.answers[row.action_id] = Answer(*row)
+    in_order = select(parked.c.event).where(parked.c.number.in_(numbers)).order_by(parked.c.parked_at, parked.c.event_id)
+    for row in connection.execute(in_order):
+        state.apply(_decode_parked(row.event))
+    return state
+
+
+def save(connection: Connection, changes: Sequence[Change], stage: str) -> None:
+    """One statement a table; of several states of a report only the last is written."""
+    newest = {change.number: change for change in changes if isinstance(change, Report)}
+    put(connection, reports, [_report_row(report) for report in newest.values()])
+    insert_new(connection, timeline, [change._asdict() for change in changes if isinstance(change, Entry)])
+    insert_new(connection, aliases, [change._asdict() for change in changes if isinstance(change, Alias)])
+    insert_new(connection, messages, [change._asdict() for change in changes if isinstance(change, Message)])
+    insert_new(connection, actions, [change._asdict() for change in changes if isinstance(change, Answer)])
+    insert_new(connection, parked, [_parked_row(change) for change in changes if isinstance(change, ParkedEvent)])
+    for change in changes:
+        if isinstance(change, Unparked):
+            connection.execute(delete(parked).where(parked.c.event_id == change.event_id))
+            if change.died:  # so that a redrive is not taken for a repeat
+                mine = applied_events.c.stage == stage
+                connection.execute(delete(applied_events).where(mine, applied_events.c.event_id == change.event_id))
+
+
+def find(connection: Connection, number: str) -> Report | None:
+    """The report of a number or of an alias."""
+    main = connection.scalar(select(aliases.c.number).where(aliases.c.alias == number)) or number
+    state = connection.scalar(select(reports.c.state).where(reports.c.number == main))
+    return _decode_report(state) if state else None
+
+
+def timeline_of(connection: Connection, number: str) -> list[Entry]:
+    """The lines of a report, oldest first."""
+    return [Entry(*row) for row in connection.execute(select(timeline).where(timeline.c.number == number).order_by(timeline.c.position))]
+
+
+def answer_to(connection: Connection, action_id: str) -> Answer | None:
+    """What became of an action, once it is decided."""
+    row = connection.execute(select(actions).where(actions.c.action_id == action_id)).one_or_none()
+    return Answer(*row) if row else None
+
+
+def unanswered(connection: Connection, asked_before: datetime) -> list[Report]:
+    """Reports whose question has waited since before then."""
+    waiting = (reports.c.asked_at > 0) & (reports.c.asked_at < int(asked_before.timestamp()))
+    return [_decode_report(row.state) for row in connection.execute(select(reports.c.state).where(waiting))]
+
+
+def parked_before(connection: Connection, moment: datetime) -> list[ParkedEvent]:
+    """Events that have waited for their report since before then."""
+    old = parked.c.parked_at < int(moment.timestamp())
+    return [_decode_parked(row.event) for row in connection.execute(select(parked.c.event).where(old))]
+
+
+def empty(connection: Connection, tables: Iterable[Table] = VIEW) -> None:
+    """Forget the view, to fold it anew."""
+    for table in tables:
+        connection.execute(delete(table))
+
+
+def _report_row(report: Report) -> dict[str, object]:
+    asked_at = int(report.asked_at.timestamp()) if report.asked_at else 0
+    return {
+        "number": report.number, "status": report.status, "agency": report.agency, "merged_into": report.merged_into,
+        "asked_at": asked_at, "partition": report.partition, "state": _encode(report).decode(),
+    }  # fmt: skip
+
+
+def _parked_row(event: ParkedEvent) -> dict[str, object]:
+    return {"event_id": event.event_id, "number": event.number, "parked_at": event.parked_at, "event": _encode(event).decode()}

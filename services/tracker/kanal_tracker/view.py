@@ -1,0 +1,36 @@
+"""What is shown of a report: to the API, to the page. Pure. A private report shows its state, never text, place or notes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kanal.pack import Pack
+from kanal.status import label
+from kanal_tracker.machine import Report
+from kanal_tracker.tables import Entry
+
+
+def public_view(report: Report, timeline: Sequence[Entry], pack: Pack, language: str) -> dict[str, Any]:
+    """The answer of `GET /api/v1/reports/{number}`; times are ISO 8601 in UTC."""
+    open_to_all = report.visibility == "public"
+    agency = pack.agencies.get(report.agency)
+    area = pack.areas.get(report.area)
+    category = pack.categories.get(report.category)
+    return {
+        "number": report.number,
+        "status": report.status,
+        "status_label": label(report.status, language),
+        "category": {"code": report.category, "name": category.names[language] if category else report.category},
+        "agency": {"code": agency.code, "name": agency.name} if agency else None,
+        "channel": report.channel,
+        "received_at": report.received_at.isoformat(),
+        "due_at": report.due_at.isoformat(),
+        "visibility": report.visibility,
+        "text": report.text if open_to_all else None,
+        "area": {"code": area.code, "name": area.name} if open_to_all and area else None,
+        "version": report.version,
+        "timeline": [
+            {"at": entry.at, "action": entry.action, "status": entry.status, "by_role": entry.by_role,
+             "note": (entry.note or None) if open_to_all else None}
+            for entry in timeline
+        ],
+    }  # fmt: skip

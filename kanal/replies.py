@@ -133,7 +133,7 @@ class ReplyHandler:
 
     def __init__(self, channel: str) -> None:
         self.name = f"{channel}-replies"
-        self.topics = (topics.contacts(channel), topics.reply_requested(channel))
+        self.topics: Sequence[str] = (topics.contacts(channel), topics.reply_requested(channel))
         self._channel = channel
 
     def load(self, connection: Connection, inputs: Sequence[Input]) -> None:

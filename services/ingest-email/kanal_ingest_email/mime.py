@@ -28,9 +28,9 @@ from inscriptis.css_profiles import STRICT_CSS_PROFILE
 from inscriptis.html_properties import Display
 from inscriptis.model.config import ParserConfig
 from inscriptis.model.html_element import HtmlElement
-from kanal_ingest_email.automatic import automatic_reason
 
 from kanal.errors import InvalidInput
+from kanal_ingest_email.automatic import automatic_reason
 
 MAX_PARTS = 500
 """Leaves and branches together. Newsletters with every picture inline stay under 100; each part costs a parse."""
@@ -529,11 +529,12 @@ def _charset(part: _Part, content: bytes) -> str:
     return found[1].decode("ascii", "replace") if found else ""
 
 
+# Lists without indents, which add up with their depth.
 _LAYOUT = ParserConfig(
-    css=STRICT_CSS_PROFILE | {name: HtmlElement(display=Display.block) for name in ("ul", "ol")}  # no indents that add up
+    css=STRICT_CSS_PROFILE
+    | {"ul": HtmlElement(display=Display.block), "ol": HtmlElement(display=Display.block), "cell": HtmlElement(suffix=" ")}
 )
-_ROWS = frozenset({"table", "thead", "tbody", "tfoot", "tr", "caption"})
-_CELLS = frozenset({"td", "th"})
+_FLAT = dict.fromkeys(("table", "thead", "tbody", "tfoot", "tr", "caption"), "div") | {"td": "cell", "th": "cell"}
 _SKIPPED = ("script", "style", "head", "title", "img", "noscript", "template", "object", "svg")
 _HIDDEN = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<(/?[a-zA-Z]\w*|!|\?)[^<>]*>")
@@ -568,11 +569,6 @@ def _drop_quotes(tree: Any) -> bool:
     return bool(quotes or rests)
 
 
-def _drop(element: Any) -> None:
-    if element.getparent() is not None:
-        element.drop_tree()
-
-
 def _is_forward(element: Any) -> bool:
     beginning = "".join(islice(element.itertext(), 20))[:300]
     return _FORWARD_MARK.search(beginning) is not None
@@ -591,33 +587,26 @@ def _drop_from(element: Any) -> None:
 
 
 def _converted(tree: Any) -> str:
-    for element in list(tree.iter(*_SKIPPED)):
-        _drop(element)
-    _strip_layout(tree)
     try:
+        _strip_layout(tree)
         return str(inscriptis.Inscriptis(tree, _LAYOUT).get_text())
     except (RecursionError, ValueError, LookupError, AttributeError, TypeError):
         return _without_tags(lxml.html.tostring(tree, encoding="unicode"))
 
 
 def _strip_layout(tree: Any) -> None:
-    """Leave bare tags: `padding-left: 9999em` on many lines, or on columns of many rows, would fill the memory."""
+    """Leave bare tags: `padding-left: 9999em` on many lines, or on columns of many rows, would fill the memory.
+
+    Cells stand side by side and rows below each other: most tables in mail are there for the looks.
+    """
     for element in tree.xpath("//*[@style]"):
         if "display:none" in element.get("style").replace(" ", "").lower():
-            _drop(element)
+            element.tag = "template"
+    # Not drop_tree(): it sets texts anew, which lxml refuses for the control characters that entities bring in.
+    lxml.etree.strip_elements(tree, *_SKIPPED, with_tail=False)
     for element in tree.iter():
         element.attrib.clear()
-    _flatten_tables(tree)
-
-
-def _flatten_tables(tree: Any) -> None:
-    """Cells side by side, rows below each other: most tables in mail are there for the looks."""
-    for element in tree.iter(*_ROWS, *_CELLS):
-        if element.tag in _CELLS:
-            element.tag = "span"
-            element.tail = " " + (element.tail or "")
-        else:
-            element.tag = "div"
+        element.tag = _FLAT.get(element.tag, element.tag)
 
 
 def _without_tags(html: str) -> str:

@@ -275,6 +275,8 @@ def test_cut_inside_a_character_does_not_change_the_charset() -> None:
         ("<blockquote>bukan kutipan surel</blockquote>", "bukan kutipan surel"),
         ("&lt;b&gt; &amp; &#233;", "<b> & é"),
         ("a&#0;b&#27;c", "a"),
+        ("a&#1;<script>b</script>&#1;<table><td>c</td>&#1;d</table>", "a\nc d"),
+        ("<table><tr><th>a</th><td>b</td></tr><tr><td>c</td></tr></table>", "a b\nc"),
         ("<p style='padding-left:99999em;margin-top:99999em'>a</p>", "a"),
         ("<div>" * 5_000 + "dalam", "dalam"),
         ("<table><tr><td>" * 300 + "dalam", "dalam"),
@@ -509,9 +511,21 @@ FRAGMENTS = [
         b"@",
         b"(",
         b"&#55296;",
+        b"&#1;",
     ),
     *(b"<div class=gmail_quote>", b"<blockquote type=cite>", b"<div id=divRplyFwdMsg>", b"<table><td>", b"<li value=9>", b"\x00", b"\xff"),
-    *(b"\xed\xa0\x80", b"\xc3\xa9", b"99 Nov 99999 99:99:99 +9999", b"<!DOCTYPE", b"<?xml encoding='x'?>", b"<svg>", b"+AGE-", b"~{"),
+    *(
+        b"\xed\xa0\x80",
+        b"\xc3\xa9",
+        b"99 Nov 99999 99:99:99 +9999",
+        b"<!DOCTYPE",
+        b"<?xml encoding='x'?>",
+        b"<svg>",
+        b"<p style=display:none>",
+        b"</p>",
+        b"+AGE-",
+        b"~{",
+    ),
 ]
 anything = st.binary(max_size=400) | st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=4), max_size=40).map(b"".join)
 

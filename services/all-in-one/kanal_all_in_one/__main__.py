@@ -1,0 +1,125 @@
+"""The `kanal` command. `kanal --help` lists what it can do."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from kanal.errors import KanalError
+from kanal.keys import make_keys
+from kanal.run import open_journal, opened, run
+from kanal.service import Platform, Service
+from kanal.settings import Settings, load_settings
+from kanal_all_in_one import dead_letters
+from kanal_all_in_one.settings import AllSettings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it did what it was asked, 1 with a sentence on standard error when not."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except KanalError as error:
+        print(f"kanal: {error}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _up(_options: argparse.Namespace) -> int:
+    from kanal_all_in_one.greeting import greet
+    from kanal_all_in_one.service import build
+
+    settings = load_settings(AllSettings)
+
+    def build_and_greet(platform: Platform) -> Service:
+        service = build(settings, platform)
+        greet(settings, platform)
+        return service
+
+    return run("kanal", settings, build_and_greet)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from kanal_all_in_one.demo import run_demo
+
+    return run_demo(options.minutes)
+
+
+def _keys(_options: argparse.Namespace) -> int:
+    directory = load_settings(Settings).keys_directory
+    made = make_keys(directory)
+    print(f"{'made' if made else 'there already'}: {directory}")
+    return 0
+
+
+def _topics(options: argparse.Namespace) -> int:
+    from kanal_all_in_one.topic_setup import create_topics
+
+    created = create_topics(load_settings(Settings).journal, options.replication, options.in_sync)
+    print(f"created: {', '.join(created)}" if created else "all topics are there")
+    return 0
+
+
+def _dead_letters(options: argparse.Namespace) -> int:
+    journal = open_journal(load_settings(Settings))
+    letters = dead_letters.read_letters(journal, options.cause, options.ids)
+    lines = (dead_letters.shown(letter) for letter in letters) if options.ids else dead_letters.listed(letters)
+    count = 0
+    for count, line in enumerate(lines, start=1):  # noqa: B007 (the last count is printed)
+        print(line)
+    print(f"{count} dead letters", file=sys.stderr)
+    journal.close()
+    return 0
+
+
+def _redrive(options: argparse.Namespace) -> int:
+    if not options.ids and not options.cause:
+        print("kanal: say which: ids, or --cause", file=sys.stderr)
+        return 2
+    journal = open_journal(load_settings(Settings))
+    count = dead_letters.redrive(journal, dead_letters.read_letters(journal, options.cause, options.ids))
+    print(f"{count} records redriven")
+    journal.close()
+    return 0
+
+
+def _rebuild(_options: argparse.Namespace) -> int:
+    from kanal_tracker.rebuild import rebuild
+
+    settings = load_settings(Settings)
+    with opened("rebuild", settings) as platform:
+        print(f"{rebuild(platform.database, platform.journal, platform.pack)} events folded")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("kanal", description="A city's front door for citizens' reports. Settings come from the environment.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _command(commands, "up", _up, "run everything in this process (embedded mode unless KANAL_JOURNAL names Kafka)")
+    demo = _command(commands, "demo", _demo, "run everything, with simulated citizens and an agency that works their reports off")
+    demo.add_argument("--minutes", type=float, default=0.0, help="stop after so long (default: until Ctrl-C)")
+    _command(commands, "keys", _keys, "make the keys of an installation (embedded mode does it at its first start)")
+    topics = _command(commands, "topics", _topics, "create the topics on Kafka that are missing")
+    topics.add_argument("--replication", type=int, default=1, help="copies of each record (3 in production)")
+    topics.add_argument("--in-sync", type=int, default=1, help="copies that must be written before an acknowledgement (2 in production)")
+    letters = _command(commands, "dead-letters", _dead_letters, "list dead letters; with ids show them whole, masked")
+    letters.add_argument("ids", nargs="*", help="ids, or their beginnings")
+    letters.add_argument("--cause", default="", help="only of this cause")
+    redrive = _command(commands, "redrive", _redrive, "append the originals of dead letters again")
+    redrive.add_argument("ids", nargs="*", help="ids, or their beginnings")
+    redrive.add_argument("--cause", default="", help="all of this cause")
+    rebuild = _command(commands, "rebuild", _rebuild, "empty a view and fold it anew from the journal; stop the service first")
+    rebuild.add_argument("view", choices=["tracker"])
+    return parser
+
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _command(commands: Commands, name: str, run_it: Callable[[argparse.Namespace], int], help_text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=help_text, description=help_text)
+    command.set_defaults(run=run_it)
+    return command
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Looking at dead letters and appending their originals again. What is shown is masked: an operator needs the cause, not the text."""
+
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from kanal import topics
+from kanal.errors import InvalidEvent, SetupError
+from kanal.events import DeadLetter
+from kanal.journal import Journal, Record
+from kanal.masking import mask
+from kanal.records import open_record, redriven
+
+REDRIVE_RECORDS = 200
+_PERSONAL = frozenset({"text", "subject", "sealed", "note"})
+
+
+class Letter(NamedTuple):
+    """A dead letter and its id."""
+
+    letter_id: str
+    letter: DeadLetter
+
+
+def read_letters(journal: Journal, cause: str = "", ids: Sequence[str] = ()) -> Iterator[Letter]:
+    """All dead letters that are kept, oldest first; of one cause, or those whose ids begin with one of `ids`."""
+    seen: set[str] = set()
+    for stored in journal.scan(topics.DEAD_LETTER):
+        try:
+            opened = open_record(stored)
+        except InvalidEvent:
+            continue
+        letter = opened.event
+        if not isinstance(letter, DeadLetter) or opened.event_id in seen or (cause and letter.cause != cause):
+            continue
+        if ids and not opened.event_id.startswith(tuple(ids)):
+            continue
+        seen.add(opened.event_id)
+        yield Letter(opened.event_id, letter)
+
+
+def listed(letters: Iterable[Letter]) -> Iterator[str]:
+    """One line a letter: id, when, stage, cause, where it stood."""
+    for letter_id, letter in letters:
+        place = f"{letter.topic}/{letter.partition}@{letter.offset}" if letter.topic else "(refused at the door)"
+        yield f"{letter_id[:12]}  {letter.died_at:%Y-%m-%d %H:%M:%S}  {letter.stage:<14}  {letter.cause:<22}  {place}"
+
+
+def shown(letter: Letter) -> str:
+    """One letter whole, masked: what can be read as JSON with its texts masked, else only its size."""
+    fields: dict[str, Any] = {"id": letter.letter_id} | msgspec.to_builtins(letter.letter)
+    original = base64.b64decode(fields.pop("value"))
+    fields["original"] = f"{len(original)} sealed bytes" if letter.letter.sealed else _masked(original)
+    return msgspec.json.format(msgspec.json.encode(fields), indent=2).decode()
+
+
+def redrive(journal: Journal, letters: Iterable[Letter]) -> int:
+    """Append the originals again, for the stage that set them aside only. Ids stay the same: a second redrive changes nothing.
+
+    Input refused at the door has no stage to go to and is skipped. *Raises:* SetupError when that was all there was.
+    """
+    batch: list[Record] = []
+    count = skipped = 0
+    for _, letter in letters:
+        if not letter.topic:
+            skipped += 1
+            continue
+        batch.append(redriven(letter))
+        count += 1
+        if len(batch) == REDRIVE_RECORDS:
+            journal.append(batch)
+            batch = []
+    if batch:
+        journal.append(batch)
+    if skipped and not count:
+        raise SetupError(f"{skipped} letters were refused at the door: they never were in a topic, so nothing can be redriven")
+    return count
+
+
+def _masked(original: bytes) -> Any:
+    try:
+        return _mask_values(msgspec.json.decode(original))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return f"{len(original)} bytes that are no JSON"
+
+
+def _mask_values(value: Any, name: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: _mask_values(each, key) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_mask_values(each, name) for each in value]
+    if isinstance(value, str) and name in _PERSONAL:
+        return mask(value)[:400]
+    return value

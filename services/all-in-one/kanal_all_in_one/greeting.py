@@ -1,0 +1,36 @@
+"""What `kanal up` says when it starts: where to look and what to try. For people; logs are JSON lines beside it."""
+
+import sys
+
+from kanal.service import Platform
+from kanal_all_in_one.settings import AllSettings
+
+_TEXT = """
+Kanal for {city} is starting, {mode}.
+
+  Look    http://localhost:{port}/               the page where citizens follow a report
+  Mail    {address} at {smtp_host}:{smtp_port}
+  SMS     POST http://localhost:{port}/sms/main/inbound  (signed)
+  Replies {replies}
+  Data    {data}   (keys in {keys}: back them up)
+
+Try it, in another terminal:
+
+  printf 'From: Siti <siti@warga.example>\\nSubject: Jalan rusak\\n\\nJalan berlubang besar di kelurahan Cikini.\\n' \\
+    | curl -s smtp://127.0.0.1:{smtp_port} --mail-from siti@warga.example --mail-rcpt {address} -T -
+  {then}
+  make demo        shows a whole city at work.      Ctrl-C stops.
+"""
+
+
+def greet(settings: AllSettings, platform: Platform) -> None:
+    """Print it to standard error."""
+    replies = f"through the relay {settings.smtp_relay}" if settings.smtp_relay else f"as files in {settings.data / 'outbox'}"
+    files = f"cat {settings.data / 'outbox'}/*.eml      # the receipt, with the number"
+    then = "(the receipt, with the number, goes to the relay)" if settings.smtp_relay else files
+    mode = "embedded: one process, one SQLite journal" if settings.embedded else f"on {settings.journal}"
+    text = _TEXT.format(
+        city=platform.pack.name, mode=mode, port=settings.http_port, address=settings.email_address, smtp_host=settings.smtp_host,
+        smtp_port=settings.smtp_port, replies=replies, data=settings.data, keys=settings.keys_directory, then=then,
+    )  # fmt: skip
+    print(text, file=sys.stderr, flush=True)

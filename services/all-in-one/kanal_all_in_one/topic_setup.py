@@ -1,0 +1,41 @@
+"""Creating the topics on Kafka, through kafka-python's admin client: an observer independent of the delivery path."""
+
+from typing import Any
+
+from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from kanal.errors import SetupError, TemporaryFailure
+from kanal.journal.kafka import server_of
+from kanal.topics import PARTITIONS, TOPICS, Topic
+
+DAY_MS = 86_400_000
+
+
+def create_topics(url: str, replication: int, in_sync: int) -> list[str]:
+    """Create what is missing; the names that were created. *Raises:* TemporaryFailure, SetupError."""
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=server_of(url).split(","), client_id="kanal-topics")
+    except KafkaError as error:
+        raise TemporaryFailure(f"Kafka does not answer ({type(error).__name__})", reason="kafka-away") from None
+    try:
+        present = set(admin.list_topics())
+        missing = [topic for topic in TOPICS.values() if topic.name not in present]
+        if missing:
+            admin.create_topics([_new(topic, replication, in_sync) for topic in missing])
+    except TopicAlreadyExistsError:
+        return []  # somebody else was faster
+    except KafkaError as error:
+        raise SetupError(f"topics cannot be created ({type(error).__name__})") from None
+    finally:
+        admin.close()
+    return [topic.name for topic in missing]
+
+
+def _new(topic: Topic, replication: int, in_sync: int) -> NewTopic:
+    config: dict[str, Any] = {"min.insync.replicas": str(in_sync), "max.message.bytes": str(2 * 1024 * 1024)}
+    if topic.compacted:
+        config |= {"cleanup.policy": "compact", "segment.ms": str(DAY_MS), "min.cleanable.dirty.ratio": "0.1"}
+    else:
+        config["retention.ms"] = str(topic.kept_days * DAY_MS) if topic.kept_days else "-1"
+    return NewTopic(topic.name, num_partitions=PARTITIONS, replication_factor=replication, topic_configs=config)

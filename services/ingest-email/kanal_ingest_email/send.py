@@ -1,0 +1,115 @@
+"""Answers by mail: rendered, threaded, marked as automatic, handed to an SMTP relay or kept as files."""
+
+import smtplib
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
+from email.utils import format_datetime
+from pathlib import Path
+
+from kanal.errors import SetupError, TemporaryFailure
+from kanal.keys import Keys
+from kanal.outgoing import keep_file
+from kanal.pack import Pack
+from kanal.replies import render
+from kanal.sending import AnswerLost, DueReply, Undeliverable
+from kanal_ingest_email.addresses import own_message_id, reply_address
+
+TIMEOUT_SECONDS = 20
+MAX_REFERENCES = 20
+
+
+class MailDeliver:
+    """See `kanal.sending.Deliver`."""
+
+    def __init__(self, pack: Pack, keys: Keys, own_address: str, relay: str, page_url: str, outbox: Path) -> None:
+        self._pack = pack
+        self._keys = keys
+        self._own = own_address
+        self._relay = Relay(relay) if relay else None
+        self._page_url = page_url
+        self._outbox = outbox
+
+    def deliver(self, reply: DueReply) -> None:
+        mail = self._mail(reply)
+        if self._relay is None:
+            keep_file(self._outbox, f"{reply.reply_id}.eml", mail.as_bytes(policy=SMTP_POLICY))
+        else:
+            self._relay.send(mail, self._own, reply.contact.address)
+
+    def _mail(self, reply: DueReply) -> EmailMessage:
+        """Threading by RFC 5322, 3.6.4; signs of an automatic answer by RFC 3834, so that no machine answers us."""
+        contact = reply.contact
+        rendered = render(self._pack, self._pack.channels["email"], reply.kind, reply.values, reply.language, self._page_url)
+        mail = EmailMessage(policy=SMTP_POLICY)
+        mail["From"] = f'"Kanal {self._pack.name}" <{self._own}>'
+        mail["To"] = contact.address
+        mail["Reply-To"] = reply_address(self._own, reply.number, self._keys)
+        mail["Subject"] = _answering(contact.subject) if contact.subject else rendered.subject
+        mail["Date"] = format_datetime(datetime.now(UTC))
+        mail["Message-ID"] = own_message_id(self._own, reply.reply_id, reply.number, self._keys)
+        if contact.message_id:
+            mail["In-Reply-To"] = f"<{contact.message_id}>"
+            thread = [*contact.references[:1], *contact.references[1:][-MAX_REFERENCES:], contact.message_id]
+            mail["References"] = " ".join(f"<{each}>" for each in dict.fromkeys(thread))
+        mail["Auto-Submitted"] = "auto-replied"
+        mail["X-Auto-Response-Suppress"] = "All"
+        mail["X-Loop"] = "kanal"
+        mail.set_content(rendered.body + "\n")
+        return mail
+
+
+class Relay:
+    """A connection to the relay, kept open and made anew when it breaks."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise SetupError("KANAL_SMTP_RELAY must be host:port")
+        self._host, self._port = host, int(port)
+        self._connection: smtplib.SMTP | None = None
+
+    def send(self, mail: EmailMessage, sender: str, recipient: str) -> None:
+        """*Raises:* TemporaryFailure, AnswerLost, Undeliverable."""
+        connection = self._connected()
+        try:
+            connection.send_message(mail, from_addr=sender, to_addrs=[recipient])
+        except smtplib.SMTPRecipientsRefused as error:
+            code = next(iter(error.recipients.values()))[0]
+            raise _refusal(code) from None
+        except smtplib.SMTPResponseException as error:
+            self._drop()
+            raise _refusal(error.smtp_code) from None
+        except (smtplib.SMTPException, OSError):
+            self._drop()
+            raise AnswerLost("the relay broke off", reason="relay-silent") from None
+        except (UnicodeError, ValueError):
+            raise Undeliverable(reason="address-not-sendable") from None
+
+    def _connected(self) -> smtplib.SMTP:
+        if self._connection is not None:
+            try:
+                if self._connection.noop()[0] == 250:
+                    return self._connection
+            except (smtplib.SMTPException, OSError):
+                pass
+            self._drop()
+        try:
+            self._connection = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
+        except (smtplib.SMTPException, OSError):
+            raise TemporaryFailure("the relay does not answer", reason="relay-away") from None
+        return self._connection
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
+def _refusal(code: int) -> Exception:
+    reason = f"relay-{code}"
+    return Undeliverable(reason=reason) if code >= 500 else TemporaryFailure(f"the relay answers {code}", reason=reason)
+
+
+def _answering(subject: str) -> str:
+    return subject if subject.casefold().startswith(("re:", "bls:", "balas:")) else f"Re: {subject}"

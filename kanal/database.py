@@ -83,9 +83,7 @@ def put(connection: Connection, table: Table, rows: Rows) -> None:
 
 def dump(connection: Connection, tables: Iterable[Table]) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of `tables` in the order of their primary keys; to compare a rebuilt view with the one before."""
-    return {
-        table.name: [tuple(row) for row in connection.execute(table.select().order_by(*table.primary_key.columns))] for table in tables
-    }
+    return {table.name: [tuple(row) for row in connection.execute(table.select().order_by(*table.primary_key.columns))] for table in tables}
 
 
 def _insert(connection: Connection, table: Table) -> Any:

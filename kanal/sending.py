@@ -245,5 +245,3 @@ def settled_record(channel: str, row: Any, outcome: str, reason: str, repeats: i
     )  # fmt: skip
     event_id = derive_id("sender", row.reply_id, outcome)
     return record_of(topics.REPLY_SETTLED, row.reply_id, event, event_id=event_id, source=f"{channel}-sender", at=now)
-
-

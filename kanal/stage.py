@@ -253,9 +253,7 @@ class StageLoop:
 
     def _record(self, message: Input, emit: Emit) -> Record:
         event_id = emit.event_id or derive_id(self.handler.name, message.event_id, emit.role)
-        return record_of(
-            emit.topic, emit.key, emit.event, event_id=event_id, source=self.handler.name, at=message.at, trace=message.trace
-        )
+        return record_of(emit.topic, emit.key, emit.event, event_id=event_id, source=self.handler.name, at=message.at, trace=message.trace)
 
     def _set_aside(self, stored: Stored, error: Exception, outcome: _Outcome, now: datetime) -> None:
         record = dead_letter(self.handler.name, stored, error, now, self._attempts)
@@ -390,6 +388,4 @@ def _new_positions(batch: Iterable[Stored]) -> dict[Place, int]:
 
 def _timer_record(timer: Input) -> Stored:
     """A stand-in for the record that a timer never was; only a dead letter would show it."""
-    return Stored(
-        topic=timer.place.topic, partition=timer.place.partition, offset=-1, key="", value=b"", headers={"ce_id": timer.event_id}
-    )
+    return Stored(topic=timer.place.topic, partition=timer.place.partition, offset=-1, key="", value=b"", headers={"ce_id": timer.event_id})

@@ -325,5 +325,3 @@ def _failure(error: KafkaError) -> Exception:
     if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
         return OffsetsRefused("Kafka no longer has, or never had, the offset to start from")
     return JournalAway(f"Kafka: {error.name()}")
-
-

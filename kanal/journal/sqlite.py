@@ -211,9 +211,7 @@ class SqliteJournal:
     def _write(self, group: Sequence[_Work]) -> None:
         records = [record for work in group for record in work.records]
         now = self._clock()
-        rows = [
-            (self._topic_ids[r.topic], now, TOPICS[r.topic].compacted, r.key, _encode_headers(r.headers), r.value) for r in records
-        ]
+        rows = [(self._topic_ids[r.topic], now, TOPICS[r.topic].compacted, r.key, _encode_headers(r.headers), r.value) for r in records]
         replaced = {(self._topic_ids[r.topic], r.key) * 2 for r in records if TOPICS[r.topic].compacted}
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")

@@ -7,30 +7,24 @@ library reads single header values, cut to a length at which it is quick.
 
 import binascii
 import re
-import unicodedata
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import getaddresses, parsedate_to_datetime
-from encodings.aliases import aliases
-from html import unescape
 from itertools import islice
 from typing import Any, Literal
 
-import inscriptis
 import lxml.etree
 import lxml.html
 import msgspec
 from charset_normalizer import from_bytes
-from inscriptis.css_profiles import STRICT_CSS_PROFILE
-from inscriptis.html_properties import Display
-from inscriptis.model.config import ParserConfig
-from inscriptis.model.html_element import HtmlElement
 
 from kanal.errors import InvalidInput
 from kanal_ingest_email.automatic import automatic_reason
+from kanal_ingest_email.charsets import decoded, from_base64, readable
+from kanal_ingest_email.html_text import converted, drop_quotes, without_tags
 
 MAX_PARTS = 500
 """Leaves and branches together. Newsletters with every picture inline stay under 100; each part costs a parse."""
@@ -296,16 +290,16 @@ def _without_encoded_words(value: str) -> str:
 
 def _word_bytes(encoding: str, text: str) -> bytes:
     content = text.encode("utf-8", "replace")
-    return _from_base64(content) if encoding in "bB" else binascii.a2b_qp(content, header=True)
+    return from_base64(content) if encoding in "bB" else binascii.a2b_qp(content, header=True)
 
 
 def _header_decoded(content: bytes, charset: str) -> str:
-    text = _decoded(content, charset)
+    text = decoded(content, charset)
     return content.decode("cp1252", "replace") if text is None else text
 
 
 def _one_line(text: str, limit: int) -> str:
-    return _readable(" ".join(text.split())[:limit])[:limit]
+    return readable(" ".join(text.split())[:limit])[:limit]
 
 
 def _sender(value: str) -> tuple[str, str]:
@@ -346,82 +340,6 @@ def _references(header: Message) -> tuple[str, ...]:
     return tuple(ids)[-MAX_REFERENCES:]
 
 
-# Names that stand for a smaller set than what is sent under them. Source: WHATWG Encoding Standard, section 4.2.
-_WIDER = {
-    "ascii": "utf_8",
-    "latin_1": "cp1252",
-    "iso8859_9": "cp1254",
-    "iso8859_11": "cp874",
-    "tis_620": "cp874",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "shift_jis": "cp932",
-    "euc_kr": "cp949",
-}
-# Only character encodings: not `zlib`, not `punycode` (quadratic), not `unicode_escape` (warns). A closed set also keeps
-# Python from importing and remembering any name that a stranger writes.
-_CODECS = frozenset(aliases.values()) - {
-    *("base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec", "mbcs"),
-} | {"utf_8_sig", "koi8_u", "koi8_t", "cp874", "cp720", "cp737", "cp856", "cp1006"}
-_NOT_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
-# UAX #15 section 13: more marks on one character are not written by any language, but sort in quadratic time.
-_MAX_MARKS = 30
-_GRAPHEME_JOINER = "\u034f"
-_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
-
-
-def _codec(charset: str) -> str:
-    name = re.sub(r"[^a-z0-9]+", "_", charset[:60].lower()).strip("_")
-    name = aliases.get(name, name)
-    return _WIDER.get(name, name) if name in _CODECS else ""
-
-
-def _decoded(content: bytes, charset: str) -> str | None:
-    """As declared, else as UTF-8; None when neither fits.
-
-    UTF-8 goes first where the declaration is Western: any bytes are valid there, while text of that charset that
-    happens to be valid UTF-8 does not occur.
-    """
-    codec = _codec(charset)
-    for name in ("utf_8", codec) if codec == "cp1252" else (codec or "utf_8", "utf_8"):
-        try:
-            return content.decode(name)
-        except UnicodeError:
-            continue
-    return None
-
-
-def _readable(text: str) -> str:
-    r"""Line ends as "\n", no control characters, no half characters, NFC."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\v", "\n").replace("\f", "\n")
-    text = _SURROGATES.sub("\ufffd", _NOT_TEXT.sub("", text)).removeprefix("\ufeff")
-    return text if text.isascii() else unicodedata.normalize("NFC", _stream_safe(text))
-
-
-def _stream_safe(text: str) -> str:
-    """A joiner inside each run of more than 30 combining marks (UAX #15, D4): normalising stays linear, here and later."""
-    pieces: list[str] = []
-    marks = 0
-    for character in text:
-        marks = marks + 1 if unicodedata.combining(character) else 0
-        if marks > _MAX_MARKS:
-            pieces.append(_GRAPHEME_JOINER)
-            marks = 1
-        pieces.append(character)
-    return "".join(pieces)
-
-
-def _from_base64(content: bytes | memoryview) -> bytes:
-    """Decoded leniently: foreign characters are skipped, a broken end is given up."""
-    try:
-        return binascii.a2b_base64(content)
-    except binascii.Error:
-        digits = bytes(content).translate(None, delete=_NOT_BASE64)
-        digits = digits[:-1] if len(digits) % 4 == 1 else digits
-        return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
-
-
 def _content(part: _Part, limit: int | None = None) -> bytes:
     """The body without its transfer encoding; at least `limit` bytes of it when it has so many."""
     # A byte takes at most three in quoted-printable and with line ends less than two in base64.
@@ -429,7 +347,7 @@ def _content(part: _Part, limit: int | None = None) -> bytes:
     encoded = memoryview(part.raw)[part.start : end]
     encoding = _field(part.header, "Content-Transfer-Encoding").strip().lower()
     if encoding == "base64":
-        return _from_base64(encoded)
+        return from_base64(encoded)
     return binascii.a2b_qp(encoded) if encoding == "quoted-printable" else bytes(encoded)
 
 
@@ -465,21 +383,21 @@ class _Reader:
     def _leaf(self, part: _Part) -> str:
         if part.media_type == _HTML:
             html = self._characters(part, _DATA_URI.sub(b"", _content(part)))
-            return _readable(self._html(html))
-        return _readable(self._characters(part, _content(part, self._bytes_left)))
+            return readable(self._html(html))
+        return readable(self._characters(part, _content(part, self._bytes_left)))
 
     def _html(self, html: str) -> str:
         """Without quoted mails; with them, or at least freed of tags, when there is nothing else."""
         tree = self._tree(html)
         if tree is None:
-            return _without_tags(html)
+            return without_tags(html)
         whole = deepcopy(tree)
-        if not self._keep_quotes and _drop_quotes(tree):
-            text = _converted(tree)
+        if not self._keep_quotes and drop_quotes(tree):
+            text = converted(tree)
             if text.strip():
                 return text
-        text = _converted(whole)
-        return text if text.strip() else _without_tags(html)  # libxml2 gives up below 256 levels
+        text = converted(whole)
+        return text if text.strip() else without_tags(html)  # libxml2 gives up below 256 levels
 
     def _tree(self, html: str) -> Any:
         """The parsed document; None when it cannot be parsed or is too large to be laid out."""
@@ -498,7 +416,7 @@ class _Reader:
         # The cut may have gone through a character of several bytes, which must not spoil the whole text.
         charset = _charset(part, content)
         for tail in range(4 if cut else 1):
-            text = _decoded(content[: len(content) - tail], charset)
+            text = decoded(content[: len(content) - tail], charset)
             if text is not None:
                 return text
         return self._guessed(content)
@@ -509,10 +427,14 @@ class _Reader:
         return content.decode(best.encoding if best else "latin-1", "replace")
 
 
+def is_forward(subject: str) -> bool:
+    """The subject says that something is passed on: the quoted mail is then the message itself."""
+    return _FORWARDED_SUBJECT.match(subject) is not None
+
+
 def _mail_text(root: _Part, subject: str) -> str:
     """What was forwarded is the message itself, so a forwarding subject keeps quotes in."""
-    forwarded = _FORWARDED_SUBJECT.match(subject) is not None
-    return _Reader(keep_quotes=forwarded).text(root).strip()[:MAX_TEXT_CHARACTERS].rstrip()
+    return _Reader(keep_quotes=is_forward(subject)).text(root).strip()[:MAX_TEXT_CHARACTERS].rstrip()
 
 
 def _is_text(part: _Part) -> bool:
@@ -527,91 +449,6 @@ def _charset(part: _Part, content: bytes) -> str:
         return declared
     found = _META_CHARSET.search(content, 0, 2048)
     return found[1].decode("ascii", "replace") if found else ""
-
-
-# Lists without indents, which add up with their depth.
-_LAYOUT = ParserConfig(
-    css=STRICT_CSS_PROFILE
-    | {"ul": HtmlElement(display=Display.block), "ol": HtmlElement(display=Display.block), "cell": HtmlElement(suffix=" ")}
-)
-_FLAT = dict.fromkeys(("table", "thead", "tbody", "tfoot", "tr", "caption"), "div") | {"td": "cell", "th": "cell"}
-_SKIPPED = ("script", "style", "head", "title", "img", "noscript", "template", "object", "svg")
-_HIDDEN = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(r"<(/?[a-zA-Z]\w*|!|\?)[^<>]*>")
-_BREAKING = frozenset({"br", "p", "div", "tr", "li", "table", "blockquote", "h1", "h2", "h3", "/p", "/div"})
-_FORWARD_MARK = re.compile(r"forwarded message|diteruskan|pesan terusan", re.IGNORECASE)
-
-
-def _with_class(name: str) -> str:
-    return f"contains(concat(' ', normalize-space(@class), ' '), ' {name} ')"
-
-
-# Gmail, Yahoo, Thunderbird, Apple Mail. Gmail's wrapper also holds what was written between the quotes, so of a wrapper
-# with quotes in it only these and the attribution line are dropped.
-_QUOTES = (
-    f"//blockquote[@type='cite' or {_with_class('gmail_quote')}]"
-    f" | //*[{_with_class('gmail_attr')} and ancestor::*[{_with_class('gmail_quote')}]]"
-    f" | //div[{_with_class('gmail_quote')} and not(.//blockquote)]"
-    f" | //*[{_with_class('yahoo_quoted')} or {_with_class('moz-cite-prefix')}]"
-)
-_OUTLOOK_QUOTE = "//*[@id='divRplyFwdMsg']"
-
-
-def _drop_quotes(tree: Any) -> bool:
-    """Remove quoted mails; say whether there were any."""
-    quotes = [quote for quote in tree.xpath(_QUOTES) if not _is_forward(quote)]
-    rests = tree.xpath(_OUTLOOK_QUOTE)
-    for quote in quotes:  # a line break keeps the text above and the text below apart
-        quote.clear(keep_tail=True)
-        quote.tag = "br"
-    for quote in rests:
-        _drop_from(quote)
-    return bool(quotes or rests)
-
-
-def _is_forward(element: Any) -> bool:
-    beginning = "".join(islice(element.itertext(), 20))[:300]
-    return _FORWARD_MARK.search(beginning) is not None
-
-
-def _drop_from(element: Any) -> None:
-    """Remove an element and everything behind it in the document, the ends of its ancestors included."""
-    first = element
-    while (parent := element.getparent()) is not None:
-        for follower in list(element.itersiblings()):
-            parent.remove(follower)
-        element.tail = None
-        element = parent
-    if first.getparent() is not None:
-        first.getparent().remove(first)
-
-
-def _converted(tree: Any) -> str:
-    try:
-        _strip_layout(tree)
-        return str(inscriptis.Inscriptis(tree, _LAYOUT).get_text())
-    except (RecursionError, ValueError, LookupError, AttributeError, TypeError):
-        return _without_tags(lxml.html.tostring(tree, encoding="unicode"))
-
-
-def _strip_layout(tree: Any) -> None:
-    """Leave bare tags: `padding-left: 9999em` on many lines, or on columns of many rows, would fill the memory.
-
-    Cells stand side by side and rows below each other: most tables in mail are there for the looks.
-    """
-    for element in tree.xpath("//*[@style]"):
-        if "display:none" in element.get("style").replace(" ", "").lower():
-            element.tag = "template"
-    # Not drop_tree(): it sets texts anew, which lxml refuses for the control characters that entities bring in.
-    lxml.etree.strip_elements(tree, *_SKIPPED, with_tail=False)
-    for element in tree.iter():
-        element.attrib.clear()
-        element.tag = _FLAT.get(element.tag, element.tag)
-
-
-def _without_tags(html: str) -> str:
-    text = _TAG.sub(lambda tag: "\n" if tag[1].lower() in _BREAKING else " ", _HIDDEN.sub(" ", html))
-    return unescape(text)
 
 
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}", re.ASCII)

@@ -25,7 +25,7 @@ from kanal.replies import replies
 from kanal.sending import settled_record
 from kanal.service import Platform
 from kanal_ingest_email.addresses import is_ours, number_answered, reply_id_of
-from kanal_ingest_email.mime import Mail, parse_mail
+from kanal_ingest_email.mime import Mail, is_forward, parse_mail
 from kanal_ingest_email.quotes import cut_quotes
 
 CHANNEL = "email"
@@ -104,7 +104,7 @@ class MailReceiver:
             sender_key=sender_key(keys, "mail", sender),
             conversation=conversation,
             received_at=now,
-            text=cut_quotes(mail.text),
+            text=mail.text if is_forward(mail.subject) else cut_quotes(mail.text),
             number=number_for(message_id, keys.number, pack.prefix),
             subject=mail.subject,
             language=mail.language,

@@ -57,9 +57,7 @@ class Understanding:
     def __init__(self, pack: Pack) -> None:
         categories = list(pack.categories.values())
         self._rank: Mapping[str, int] = {category.code: row for row, category in enumerate(categories)}
-        self._categories = PhraseTable(
-            (word, (category.code, word, weight)) for category in categories for word, weight in category.words
-        )
+        self._categories = PhraseTable((word, (category.code, word, weight)) for category in categories for word, weight in category.words)
         self._areas = PhraseTable((name, area.code) for area in pack.areas.values() for name in (area.name, *area.aliases))
         self._area_names = {area.code: area.name for area in pack.areas.values()}
         ambiguous = {" ".join(words_of(name)) for name in pack.ambiguous_areas}

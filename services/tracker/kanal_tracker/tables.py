@@ -25,9 +25,7 @@ reports = Table(
 )
 """`state` is the whole report as JSON; the other columns are for finding it. asked_at: seconds since 1970, 0 = no open question."""
 
-aliases = Table(
-    "tracker_aliases", metadata, Column("alias", String, primary_key=True), Column("number", String, nullable=False)
-)
+aliases = Table("tracker_aliases", metadata, Column("alias", String, primary_key=True), Column("number", String, nullable=False))
 timeline = Table(
     "tracker_timeline",
     metadata,

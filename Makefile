@@ -1,0 +1,79 @@
+# `make` lists the targets. Every target sets up what it needs by itself.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+SOURCES := kanal services
+PACKAGES := kanal $(foreach service,ingest-email ingest-sms normalizer router tracker all-in-one,services/$(service)/kanal_$(subst -,_,$(service)))
+SERVERS := $(PY) -m tests.servers.install
+
+.PHONY: help run demo cluster test test-quick check format schemas docs bench soak size requirements clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/run  ## set everything up and run Kanal here: one process, no other server (Ctrl-C stops it)
+	@$(VENV)/bin/kanal up
+
+demo: $(VENV)/run  ## the same with simulated citizens and an agency that works their reports off
+	@$(VENV)/bin/kanal demo
+
+cluster: $(VENV)/dev  ## Kafka mode here: Kafka, PostgreSQL, a process per service, nginx (Ctrl-C stops it)
+	@$(PY) -m tests.servers.cluster
+
+test: $(VENV)/dev  ## every test, real servers included
+	@$(SERVERS)
+	@$(PY) -m pytest
+
+test-quick: $(VENV)/dev  ## the tests that need no servers: under a minute
+	@$(PY) -m pytest -m "not servers"
+
+check: $(VENV)/dev  ## format, lint, types, import rules, generated files
+	@$(VENV)/bin/ruff format --check $(SOURCES) tests bench docs schemas
+	@$(VENV)/bin/ruff check $(SOURCES) tests bench docs schemas
+	@$(VENV)/bin/mypy $(PACKAGES)
+	@$(VENV)/bin/mypy tests/servers
+	@$(VENV)/bin/lint-imports --no-cache
+	@$(PY) schemas/generate.py --check
+	@$(PY) docs/generate.py --check
+
+format: $(VENV)/dev  ## format the code
+	@$(VENV)/bin/ruff check --fix-only -q $(SOURCES) tests bench docs schemas
+	@$(VENV)/bin/ruff format $(SOURCES) tests bench docs schemas
+
+schemas: $(VENV)/dev  ## write schemas/ anew from the events
+	@$(PY) schemas/generate.py
+
+docs: $(VENV)/dev  ## write docs/reference/ anew from the code
+	@$(PY) docs/generate.py
+
+bench: $(VENV)/dev  ## measure on this machine; prints a table
+	@$(SERVERS) --only kafka,postgres
+	@$(PY) -m bench
+
+soak: $(VENV)/dev  ## the fault tests, many seeds each: takes long
+	@$(SERVERS)
+	@KANAL_SOAK=1 $(PY) -m pytest tests/pipeline -m servers --timeout 3600
+
+size: $(VENV)/dev  ## lines per folder and the longest functions
+	@$(PY) -m bench.size
+
+requirements: $(VENV)/dev  ## compile the hash-locked requirements anew
+	@for name in build dev; do $(VENV)/bin/pip-compile $(COMPILE) -o requirements-$$name.txt requirements-$$name.in; done
+	@$(VENV)/bin/pip-compile $(COMPILE) -o requirements.txt pyproject.toml
+COMPILE := -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options --allow-unsafe
+
+clean:  ## remove what the targets have made, but no data
+	rm -rf $(VENV) .servers .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+
+$(PY):
+	@.ci/python-venv "$(PYTHON)" $(VENV)
+
+$(VENV)/run: $(PY) requirements.txt requirements-build.txt pyproject.toml
+	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements.txt -r requirements-build.txt
+	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/run requirements-dev.txt
+	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
+	@touch $@

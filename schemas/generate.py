@@ -37,9 +37,14 @@ class Field(NamedTuple):
     """As written in the source; None = required."""
     meaning: str
 
+    @property
+    def declared(self) -> str:
+        """Type and default. The default is a part of what a record says: it is left out of the record."""
+        return self.type if self.default is None else f"{self.type} = {self.default}"
+
 
 class FieldChanged(Exception):
-    """A field that readers rely on was removed, renamed or given another type."""
+    """A field that readers rely on was removed, renamed or given another type or default."""
 
 
 # Reading kanal/events.py.
@@ -101,12 +106,12 @@ def schema_name(name: str) -> str:
 
 def frozen_fields(before: Mapping[str, Mapping[str, str]], source: Mapping[str, Sequence[Field]]) -> Json:
     """The fields frozen so far and the new ones. *Raises:* FieldChanged when one of those frozen is not as it was."""
-    now = {title: {field.name: field.type for field in source[title]} for title in _on_the_wire(source)}
+    now = {title: {field.name: field.declared for field in source[title]} for title in _on_the_wire(source)}
     wrong = [
-        f"{title}.{name}: was {kind!r}, is {now.get(title, {}).get(name, 'gone')!r}"
+        f"{title}.{name}: was `{declared}`, is `{now.get(title, {}).get(name, 'gone')}`"
         for title, fields in before.items()
-        for name, kind in fields.items()
-        if now.get(title, {}).get(name) != kind
+        for name, declared in fields.items()
+        if now.get(title, {}).get(name) != declared
     ]
     if wrong:
         raise FieldChanged("; ".join(wrong))

@@ -65,7 +65,7 @@ def automatic_mail(reading: Reading, memory: Memory, book: Book) -> Outcome | No
 
 
 def status_question(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
-    """ "CEK <number>", a bare number, a reply that only asks, or "CEK" alone for one's own reports."""
+    """A text like "CEK <number>", a bare number, a reply that only asks, or "CEK" alone for one's own reports."""
     message = reading.message
     if not reading.asks or message.always_new:
         return None
@@ -82,7 +82,7 @@ def status_question(reading: Reading, memory: Memory, book: Book) -> Outcome | N
 
 
 def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
-    """ "BELUM": the reporter says that a report is not fixed; the tracker reopens it where that is allowed."""
+    """With "BELUM" the reporter says that a report is not fixed; the tracker reopens it where that is allowed."""
     message = reading.message
     if not reading.says_not_fixed or message.always_new:
         return None

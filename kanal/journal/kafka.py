@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from kanal.errors import JournalAway, OffsetsRefused, RecordTooLarge, SetupError
@@ -74,6 +74,8 @@ class KafkaJournal:
         with self._submitting:  # the records of one call stay together and in order
             for record in records:
                 self._produce(record, acknowledged)
+                if acknowledged.failed:  # what follows must not overtake it: the caller repeats all of them
+                    break
         return done
 
     def append(self, records: Sequence[Record], timeout_seconds: float = _REQUEST_SECONDS) -> None:
@@ -107,8 +109,10 @@ class KafkaJournal:
     def scan(self, topic: str) -> Iterator[Stored]:
         consumer = self._browser()
         try:
-            for partition in range(PARTITIONS):
-                yield from _scan_partition(consumer, Place(topic, partition))
+            places = [Place(topic, partition) for partition in range(PARTITIONS)]
+            ends = {place: _watermarks(consumer, place) for place in places}  # all at first: the end as of now
+            for place, bounds in ends.items():
+                yield from _scan_partition(consumer, place, bounds)
         finally:
             consumer.close()
 
@@ -127,7 +131,7 @@ class KafkaJournal:
         self._producer = Producer({**self._options, **_PRODUCER})
 
     def _browser(self) -> Consumer:
-        return Consumer({**self._options, **_CONSUMER, "group.id": "kanal.browser"})
+        return Consumer({**self._options, **_CONSUMER, "group.id": "kanal.browser", "enable.partition.eof": True})
 
     def _serve_callbacks(self) -> None:
         while not self._closing.is_set():
@@ -161,6 +165,7 @@ class _Countdown:
     def __init__(self, count: int, done: "Future[None]") -> None:
         self._left = count
         self._done = done
+        self.failed = False
 
     def one(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
@@ -171,19 +176,22 @@ class _Countdown:
             self._done.set_result(None)
 
     def fail(self, error: Exception) -> None:
+        self.failed = True
         if not self._done.done():
             self._done.set_exception(error)
 
 
 class KafkaReader:
-    """See `kanal.journal.Reader`. Call-backs of the group run inside `poll`, so nothing is ever in hand when partitions move."""
+    """See `kanal.journal.Reader`. Call-backs of the group run inside `poll`: they only note that partitions move, `poll` acts."""
 
     def __init__(self, consumer: Consumer, topics: Sequence[str], start_from: StartFrom) -> None:
         self._consumer = consumer
         self._start_from = start_from
         self._assigned: frozenset[Place] = frozenset()
         self._held: deque[Message] = deque()
-        self._refused: Exception | None = None
+        self._wanted: list[Place] | None = None
+        """Assigned by the group, not yet taken over."""
+        self._moved = False
         self._consumer.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
     def poll(self, limit: BatchLimit, timeout_seconds: float) -> Sequence[Stored]:
@@ -196,7 +204,7 @@ class KafkaReader:
                 self._held.appendleft(message)
                 break
             batch.append(stored)
-        return batch
+        return [] if self._moved else batch  # the next owner starts from what was committed, and so do we if we are it
 
     def assigned(self) -> frozenset[Place]:
         return self._assigned
@@ -215,61 +223,57 @@ class KafkaReader:
 
     def _messages(self, limit: BatchLimit, timeout_seconds: float) -> Iterator[Message]:
         first = self._next(timeout_seconds)
+        self._moved = False
         if first is None:
             return
         yield first
         deadline, count = time.monotonic() + limit.age_seconds, 1
         while count < limit.records:
-            message = self._held.popleft() if self._held else None
-            if message is None:
+            if not self._held:
                 more = self._consumer.consume(limit.records - count, max(0.0, deadline - time.monotonic()))
-                if not more:
+                if not more or self._moved:
                     return
                 self._held.extend(more)
-                continue
-            self._check(message)
-            yield message
+            if self._held[0].error() is not None:  # for the next poll, or what is in hand would be lost
+                return
+            yield self._held.popleft()
             count += 1
 
     def _next(self, timeout_seconds: float) -> Message | None:
-        message = self._held.popleft() if self._held else self._consumer.poll(timeout_seconds)
-        self._raise_refusal()
-        if message is not None:
-            self._check(message)
-        return message
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            self._take_over()
+            message = self._held.popleft() if self._held else self._consumer.poll(min(0.1, max(0.0, deadline - time.monotonic())))
+            if message is not None:
+                if (error := message.error()) is not None:
+                    raise _failure(error)
+                return message
+            if self._wanted is None and time.monotonic() >= deadline:
+                return None
 
-    def _check(self, message: Message) -> None:
-        self._raise_refusal()
-        if (error := message.error()) is not None:
-            raise _failure(error)
-
-    def _raise_refusal(self) -> None:
-        if self._refused is not None:
-            refused, self._refused = self._refused, None
-            raise refused
+    def _take_over(self) -> None:
+        """Start reading what the group assigned. When that fails it stays wanted, and the next `poll` tries again."""
+        if self._wanted is not None:
+            starts = [self._start(self._consumer, place) for place in self._wanted]
+            self._consumer.assign(starts)
+            self._assigned, self._wanted = frozenset(self._wanted), None
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._held.clear()
-        try:
-            starts = [self._start(consumer, Place(p.topic, p.partition)) for p in partitions]
-        except Exception as error:  # a call-back of the C library: raise from poll instead
-            self._refused = error
-            consumer.assign([])
-            return
-        self._assigned = frozenset(Place(p.topic, p.partition) for p in partitions)
-        consumer.assign(starts)
+        self._wanted = [Place(p.topic, p.partition) for p in partitions]
+        consumer.assign([])  # else the library starts reading by itself
 
     def _on_revoke(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:
         self._held.clear()
-        self._assigned = frozenset()
+        self._assigned, self._wanted, self._moved = frozenset(), None, True
         consumer.unassign()
 
     def _start(self, consumer: Consumer, place: Place) -> TopicPartition:
         wanted = self._start_from(place)
         bounds = _watermarks(consumer, place)
         if wanted is None:
-            committed = consumer.committed([TopicPartition(place.topic, place.partition)], timeout=_REQUEST_SECONDS)[0].offset
-            wanted = committed if committed >= 0 else bounds.first
+            wanted = _committed(consumer, place)
+        if wanted is None:
+            wanted = bounds.first
         if wanted > bounds.end:
             raise OffsetsRefused(f"{place.topic}/{place.partition}: offset {wanted} is beyond the end {bounds.end}")
         if wanted < bounds.first:
@@ -285,20 +289,28 @@ def _watermarks(consumer: Consumer, place: Place) -> Bounds:
     return Bounds(first, end)
 
 
-def _scan_partition(consumer: Consumer, place: Place) -> Iterator[Stored]:
-    bounds = _watermarks(consumer, place)
+def _committed(consumer: Consumer, place: Place) -> int | None:
+    try:
+        offset = consumer.committed([TopicPartition(place.topic, place.partition)], timeout=_REQUEST_SECONDS)[0].offset
+    except KafkaException as error:
+        raise _failure(error.args[0]) from None
+    return offset if offset >= 0 else None
+
+
+def _scan_partition(consumer: Consumer, place: Place, bounds: Bounds) -> Iterator[Stored]:
+    consumer.assign([TopicPartition(place.topic, place.partition, bounds.first)])
     position = bounds.first
-    consumer.assign([TopicPartition(place.topic, place.partition, position)])
     while position < bounds.end:
-        for message in consumer.consume(1_000, 1.0):
-            if (error := message.error()) is not None:
-                raise _failure(error)
-            position = _offset(message) + 1
-            if position <= bounds.end:
-                yield _stored(message)
-        reached = consumer.position([TopicPartition(place.topic, place.partition)])[0].offset
-        if reached != OFFSET_INVALID:
-            position = max(position, reached)  # compaction may have left nothing up to the end
+        message = consumer.poll(1.0)
+        if message is None:
+            continue
+        if (error := message.error()) is not None:
+            if error.code() == KafkaError._PARTITION_EOF:  # compaction may have left nothing up to the end
+                return
+            raise _failure(error)
+        position = _offset(message) + 1
+        if position <= bounds.end:
+            yield _stored(message)
 
 
 def _stored(message: Message) -> Stored:

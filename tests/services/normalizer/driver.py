@@ -1,9 +1,11 @@
 """Drives the normalizer's handler over a real SQLite database as the stage loop does, without a journal. For tests only."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
+from kanal_normalizer import tables
+from kanal_normalizer.handler import NormalizerHandler
 from sqlalchemy import Connection
 
 from kanal.database import Database, dump
@@ -11,8 +13,6 @@ from kanal.events import Event, MessageReceived, MessageSettled, encode
 from kanal.ids import derive_id
 from kanal.stage import Emit, Input
 from kanal.testing import an_input, jakarta
-from kanal_normalizer import tables
-from kanal_normalizer.handler import NormalizerHandler
 
 E = TypeVar("E", bound=Event)
 
@@ -23,11 +23,11 @@ class Normalizer:
     def __init__(self, database: Database) -> None:
         self.handler = NormalizerHandler(jakarta())
         self.database = database
-        self.emitted: list[Emit] = []
+        self.emitted = Said()
         self.ids: list[str] = []
         self.outcomes: list[str] = []
         self._applied: set[str] = set()
-        self._places: set[Any] = set()
+        self.places: set[Any] = set()
         database.create_tables(tables.metadata)
 
     def take(self, *messages: MessageReceived) -> "Said":
@@ -41,7 +41,7 @@ class Normalizer:
     def timers(self, now: datetime) -> "Said":
         """What is due at `now`, as the loop asks for it when it has caught up."""
         with self.database.read() as connection:
-            due = self.handler.due(connection, self._places, now)
+            due = self.handler.due(connection, self.places, now)
         return self.handle(due)
 
     def handle(self, inputs: Sequence[Input]) -> "Said":
@@ -71,7 +71,7 @@ class Normalizer:
             self.ids += [emit.event_id or derive_id("normalizer", each.event_id, emit.role) for emit in decision.events]
             self.outcomes.append(decision.outcome)
             self._applied.add(each.event_id)
-            self._places.add(each.place)
+            self.places.add(each.place)
         self.handler.save(connection, changes)
         return said
 
@@ -96,8 +96,3 @@ class Said(list[Emit]):
     def as_text(self) -> str:
         """Everything that goes into the journal, to search in."""
         return "\n".join(f"{emit.topic} {emit.key} {emit.event_id} {encode(emit.event).decode()}" for emit in self)
-
-
-def each_event(emitted: Sequence[Emit]) -> Iterator[Event]:
-    """The events without their topics."""
-    return (emit.event for emit in emitted)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kanal_normalizer.reading import Reading, read
 
 from kanal.masking import mask
 from kanal.numbers import SYMBOLS, read_number
 from kanal.testing import jakarta, message, number
-from kanal_normalizer.reading import Reading, read
 
 NUMBER = number("reported before")
 STRANGERS = number("of a stranger")

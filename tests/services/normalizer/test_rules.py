@@ -1,34 +1,24 @@
 """The rule book: what each rule decides, when it does not, and which goes first. Pure: no database."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 import pytest
+from kanal_normalizer import rules
+from kanal_normalizer.reading import read
+from kanal_normalizer.rules import Book, Outcome
+from kanal_normalizer.tables import Memory
+from kanal_normalizer.understanding import Understanding
 
 from kanal import topics
 from kanal.events import Attachment, MessageReceived, ReplyRequested, ReportAppended, ReportRegistered, StatusAsked
 from kanal.numbers import SYMBOLS
-from kanal.testing import ADI, BUNGA, NOON, jakarta, keys, later, message, message_id, number
-from kanal_normalizer import rules
-from kanal_normalizer.reading import read
-from kanal_normalizer.rules import Book, Outcome
-from kanal_normalizer.tables import Change, Conversation, KnownNumber, Memory, SeenText
-from kanal_normalizer.understanding import Understanding
+from kanal.testing import ADI, BUNGA, NOON, jakarta, later, message, number
 
 from .driver import Said
 
 BOOK = Book(jakarta(), Understanding(jakarta()))
 MAIL = "adi@warga.example"
 WRONG = number("first")[:-1] + SYMBOLS[(SYMBOLS.index(number("first")[-1]) + 1) % len(SYMBOLS)]
-
-
-def remembering(*changes: Change | Sequence[Change]) -> Memory:
-    """What earlier messages left behind."""
-    memory = Memory()
-    for change in changes:
-        for each in [change] if isinstance(change, tuple) and hasattr(change, "_fields") else change:
-            memory.apply(each)  # type: ignore[arg-type]
-    return memory
 
 
 def after(*messages: MessageReceived, memory: Memory | None = None) -> Memory:
@@ -266,7 +256,7 @@ def test_cek_alone_without_reports_says_so() -> None:
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_cek_alone_asks_for_all_own_reports_newest_first(count: int) -> None:
-    """ "CEK" alone = my reports; which of them are open, the tracker knows."""
+    """"CEK" alone = my reports; which of them are open, the tracker knows."""
     own = [message(f"own {n}", text=f"LAPOR lampu {n} mati", received_at=later(n)) for n in range(count)]
     memory = after(*own, message("other", sender=BUNGA))
     asked = Said(settle(message("last", text="CEK", received_at=later(60)), memory).events).only(StatusAsked)
@@ -276,7 +266,7 @@ def test_cek_alone_asks_for_all_own_reports_newest_first(count: int) -> None:
 
 
 def test_messages_that_were_appended_are_not_reports_of_their_own() -> None:
-    """ "My reports" lists each report once, not its further messages."""
+    """"My reports" lists each report once, not its further messages."""
     memory = after(FIRST, message("second", text="RT 3 RW 4", received_at=later(1)))
     asked = Said(settle(message("third", text="CEK", received_at=later(2)), memory).events).only(StatusAsked)
 

@@ -4,10 +4,10 @@ import csv
 from pathlib import Path
 
 import pytest
-
-from kanal.testing import jakarta, message
 from kanal_normalizer.reading import read
 from kanal_normalizer.understanding import OTHER, PhraseTable, Understanding
+
+from kanal.testing import jakarta, message
 
 ROWS = list(csv.DictReader((Path(__file__).parent / "understanding.csv").read_text("utf-8").splitlines()))
 UNDERSTANDING = Understanding(jakarta())

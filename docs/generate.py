@@ -11,6 +11,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -261,6 +262,7 @@ def _classes() -> str:
     return "All of them, those that only one part knows included:\n\n" + table(("class", "is a", "in", "meaning"), rows)
 
 
+@cache
 def kanal_errors() -> Sequence[type[KanalError]]:
     """KanalError and everything that is one, in whatever module."""
     for source in sources():
@@ -304,7 +306,8 @@ def _http_errors_of(source: Source) -> Iterator[tuple[str, str, str, str]]:
             if _name(call.func) == "HttpError":
                 status, rule, message = call.args[:3]
                 named = code(rule.value) if isinstance(rule, ast.Constant) else "the rule that refused, see [statuses](statuses.md)"
-                said = _words(message, _constants(source.tree)) if isinstance(message, ast.Constant | ast.JoinedStr) else "says what is wrong"
+                written = isinstance(message, ast.Constant | ast.JoinedStr)
+                said = _words(message, _constants(source.tree)) if written else "says what is wrong"
                 yield " or ".join(_statuses(status, function, source.tree)), named, said, code(source.name)
 
 
@@ -429,15 +432,19 @@ def _machine() -> ast.Module:
 # Reading source.
 
 
-def sources() -> Iterator[Source]:
+@cache
+def sources() -> Sequence[Source]:
     """Every module of production code, in the order of its name; the demo plays citizens and agencies and is none."""
     roots = [("kanal", Path(kanal.__file__).parent), *((each.name, each) for each in sorted((ROOT / "services").glob("*/kanal_*")))]
-    for package, folder in roots:
-        for found in [package, *(each.name for each in pkgutil.walk_packages([str(folder)], f"{package}."))]:
-            path = folder.joinpath(*found.split(".")[1:])
-            file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-            if ".demo" not in found:
-                yield Source(found, ast.parse(file.read_text(encoding="utf-8")))
+    return [each for package, folder in roots for each in _modules(package, folder)]
+
+
+def _modules(package: str, folder: Path) -> Iterator[Source]:
+    for found in [package, *(each.name for each in pkgutil.walk_packages([str(folder)], f"{package}."))]:
+        path = folder.joinpath(*found.split(".")[1:])
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if ".demo" not in found:
+            yield Source(found, ast.parse(file.read_text(encoding="utf-8")))
 
 
 def _calls(node: ast.AST) -> Iterator[ast.Call]:

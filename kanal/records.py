@@ -67,8 +67,8 @@ def open_record(record: Record) -> Opened:
         raise InvalidEvent("the record has no ce_id", reason="no-event-id")
     try:
         at = datetime.fromisoformat(headers["ce_time"]).astimezone(UTC)
-    except (KeyError, ValueError):
-        raise InvalidEvent("the record has no ce_time", reason="no-event-time") from None
+    except (KeyError, ValueError, OverflowError):
+        raise InvalidEvent("the record has no readable ce_time", reason="no-event-time") from None
     if record.value is None:
         return Opened(Removed(key=record.key), event_id, at, event_id)
     trace = headers.get("traceparent", "").split("-")
@@ -108,7 +108,7 @@ def rejected_input(adapter: str, sealed: bytes, cause: str, detail: str, at: dat
 def redriven(letter: DeadLetter) -> Record:
     """The original record again, for the stage that set it aside; ids stay the same, so a second redrive is dropped there."""
     headers = {**letter.headers, FOR_STAGE: letter.stage}
-    return Record(topic=letter.topic, key=letter.key, value=letter.original(), headers=headers)
+    return Record(topic=letter.topic, key=letter.key, value=letter.original() or None, headers=headers)
 
 
 def place_of(stored: Stored) -> Place:

@@ -30,8 +30,11 @@ from kanal.replies import contacts, replies
 CLAIM = 20
 """Replies in hand at once; a crash repeats at most so many."""
 
-CLAIM_SECONDS = 120
-"""Another process may take a reply over so long after it was claimed; longer than sending a whole claim may take."""
+CLAIM_SECONDS = 45
+"""Another process may take a reply over so long after it was claimed."""
+
+BEGIN_SECONDS = 20
+"""Only in this time after a claim is a sending begun, so that it ends (time-outs are 25 s) before another may take over."""
 
 RETRY_SECONDS = (5, 15, 60, 300, 900, 3_600)
 GIVE_UP_SECONDS = 72 * 3_600
@@ -124,7 +127,7 @@ class Sender:
             self._count_waiting()
             return 0
         fail_point(f"{self.name}.sending")
-        settled = [self._send(each, now) for each in claimed if not stop.is_set()]
+        settled = self._send_all(claimed, now, stop)
         fail_point(f"{self.name}.sent")
         self._settle(settled, now)
         self._give_back([each.row for each in claimed[len(settled) :]])
@@ -168,6 +171,14 @@ class Sender:
             if row.state == "sending":
                 metrics.REPLY_REPEATS.labels(self._channel).inc()
         return [_Claimed(row, row.sealed or "") for row in rows]
+
+    def _send_all(self, claimed: Sequence[_Claimed], now: int, stop: threading.Event) -> list[_Settled]:
+        settled: list[_Settled] = []
+        for each in claimed:
+            if stop.is_set() or time.time() > now + BEGIN_SECONDS:
+                break
+            settled.append(self._send(each, now))
+        return settled
 
     def _send(self, claimed: _Claimed, now: int) -> _Settled:
         row = claimed.row

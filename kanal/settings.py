@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from kanal.errors import SetupError
 
@@ -22,7 +22,8 @@ class FromFiles(PydanticBaseSettingsSource):
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         name = f"{self.config.get('env_prefix', '')}{field_name}_FILE".upper()
         path = os.environ.get(name)
-        return (Path(path).read_text().strip() if path else None), field_name, False
+        content = Path(path).read_text().strip() if path else None
+        return self.prepare_field_value(field_name, field, content, self.field_is_complex(field)), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
@@ -93,5 +94,8 @@ def load_settings(kind: type[AnySettings], **values: Any) -> AnySettings:
         prefix = kind.model_config.get("env_prefix", "")
         wrong = [f"{prefix}{'.'.join(map(str, each['loc']))}".upper() + f": {each['msg']}" for each in error.errors()]
         raise SetupError("; ".join(wrong)) from None
+    except SettingsError as error:  # its message names the field only
+        field = str(error).partition('"')[2].partition('"')[0]
+        raise SetupError(f"{kind.model_config.get('env_prefix', '')}{field}".upper() + ": is no JSON") from None
     except OSError as error:
         raise SetupError(f"a file named by a setting ending in _FILE cannot be read (errno {error.errno})") from None

@@ -49,7 +49,7 @@ DEAD_LETTER = "dead-letter"
 def _channel_topics(channel: str) -> Sequence[Topic]:
     return (
         Topic(message_received(channel), "sender key", "one thing that arrived, as it arrived; no address",
-              f"ingest-{channel}", "normalizer", ("message-received",), kept_days=30),
+              f"ingest-{channel}", "normalizer, operators", ("message-received",), kept_days=30),
         Topic(contacts(channel), "conversation", "the sealed address behind a conversation; an empty value forgets it",
               f"ingest-{channel}", f"the sender of {channel} only", ("contact-sealed",), compacted=True),
         Topic(reply_requested(channel), "conversation", "say this: kind and values, not words",
@@ -69,7 +69,7 @@ TOPICS: dict[str, Topic] = {
               ("report-updated",)),
         Topic(REPLY_SETTLED, "reply id", "sent, failed, or not deliverable on this channel", "senders", "operators",
               ("reply-settled",), kept_days=90),
-        Topic(DEAD_LETTER, "key of the original", "original bytes and headers, where from, cause, attempts", "any stage",
+        Topic(DEAD_LETTER, "key of the original", "original bytes and headers, where from, cause, attempts", "any stage, adapters",
               "operators", ("dead-letter",), kept_days=90),
     )
 }  # fmt: skip

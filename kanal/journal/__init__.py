@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from kanal.errors import RecordTooLarge
+from kanal.topics import TOPICS
 
 MAX_RECORD_BYTES = 1024 * 1024
 """Key, headers and value together; Kafka's default limit, and the same with SQLite so that the two modes agree."""
@@ -92,8 +93,8 @@ class Journal(Protocol):
     def submit(self, records: Sequence[Record]) -> "Future[None]":
         """Append `records` in order; the future is done when all are durable.
 
-        *Raises:* RecordTooLarge at once, before anything is written. The future fails with TemporaryFailure; what was
-        submitted may land all the same, so the caller repeats the same records.
+        *Raises:* RecordTooLarge, or ValueError for an unknown topic, at once, before anything is written. The future fails with
+        TemporaryFailure; what was submitted may land all the same, so the caller repeats the same records.
         """
 
     def append(self, records: Sequence[Record], timeout_seconds: float = 10.0) -> None:
@@ -124,6 +125,13 @@ class Journal(Protocol):
 def partition_of(key: str, partitions: int) -> int:
     """Where a key lives: CRC32 of its UTF-8 bytes, computed by Kanal so that no client library can change it."""
     return zlib.crc32(key.encode()) % partitions
+
+
+def refuse_unknown_topics(records: Sequence[Record]) -> None:
+    """*Raises:* ValueError: the caller's bug must stay the caller's, not become the writer thread's."""
+    for record in records:
+        if record.topic not in TOPICS:
+            raise ValueError(f"{record.topic!r} is no topic of Kanal")
 
 
 def refuse_too_large(records: Sequence[Record]) -> None:

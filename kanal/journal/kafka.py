@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 
 from kanal.errors import JournalAway, OffsetsRefused, RecordTooLarge, SetupError
-from kanal.journal import BatchLimit, Bounds, Place, Record, StartFrom, Stored, partition_of, refuse_too_large
+from kanal.journal import BatchLimit, Bounds, Place, Record, StartFrom, Stored, partition_of, refuse_too_large, refuse_unknown_topics
 from kanal.topics import PARTITIONS
 
 _PRODUCER = {
@@ -34,7 +34,7 @@ _CONSUMER = {
     "auto.offset.reset": "error",  # an offset out of range must be seen, never skipped over
     "isolation.level": "read_committed",
     "partition.assignment.strategy": "roundrobin",
-    "session.timeout.ms": 10_000,
+    "session.timeout.ms": 6_000,  # a dead member's partitions wait so long; heartbeats come from a thread of the client
     "heartbeat.interval.ms": 1_000,
     "max.poll.interval.ms": 120_000,  # above the worst batch with all its retries
     "queued.min.messages": 2_000,  # the defaults prefetch 64 MB a partition
@@ -66,6 +66,7 @@ class KafkaJournal:
 
     def submit(self, records: Sequence[Record]) -> "Future[None]":
         refuse_too_large(records)
+        refuse_unknown_topics(records)
         done: Future[None] = Future()
         if not records:
             done.set_result(None)

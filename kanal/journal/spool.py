@@ -120,13 +120,12 @@ class Intake:
     def _relay_until_stopped(self) -> None:
         assert self._spool is not None
         while not self._stop.wait(0.2 if self._spool.count == 0 else 0.0):
-            up_to, records = self._spool.oldest()
-            if not records:
-                continue
             try:
-                self._journal.append(records)
-                self._spool.drop(up_to)
-            except TemporaryFailure:
+                up_to, records = self._spool.oldest()
+                if records:
+                    self._journal.append(records)
+                    self._spool.drop(up_to)
+            except (TemporaryFailure, sqlite.Error):  # the disk may be full: what is here stays until it is not
                 self._stop.wait(1.0)
             metrics.SPOOLED.labels(self._service).set(self._spool.count)
 

@@ -17,7 +17,7 @@ import msgspec
 from pysqlite3 import dbapi2 as sqlite
 
 from kanal.errors import JournalAway, OffsetsRefused, SetupError
-from kanal.journal import BatchLimit, Bounds, Place, Record, StartFrom, Stored, refuse_too_large
+from kanal.journal import BatchLimit, Bounds, Place, Record, StartFrom, Stored, refuse_too_large, refuse_unknown_topics
 from kanal.topics import TOPICS
 
 SAFE_SQLITE = (3, 51, 3)
@@ -75,11 +75,13 @@ class SqliteJournal:
         self._identity: str = connection.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()[0]
         self._connection = connection
         self._closed = False
+        self._asking = threading.Lock()
         self._writer = threading.Thread(target=self._write_until_closed, name="journal-writer", daemon=True)
         self._writer.start()
 
     def submit(self, records: Sequence[Record]) -> "Future[None]":
         refuse_too_large(records)
+        refuse_unknown_topics(records)
         return self._ask(_Work(records, (), Future()))
 
     def append(self, records: Sequence[Record], timeout_seconds: float = 10.0) -> None:
@@ -123,8 +125,9 @@ class SqliteJournal:
 
     def close(self) -> None:
         if not self._closed:
-            self._closed = True
-            self._queue.put(None)
+            with self._asking:  # so that nothing is asked for behind the end
+                self._closed = True
+                self._queue.put(None)
             self._writer.join()
             self._connection.close()
 
@@ -139,10 +142,11 @@ class SqliteJournal:
             connection.close()
 
     def _ask(self, work: _Work) -> "Future[None]":
-        if self._closed:
-            work.done.set_exception(JournalAway("the journal is closed"))
-        else:
-            self._queue.put(work)
+        with self._asking:
+            if self._closed:
+                work.done.set_exception(JournalAway("the journal is closed"))
+            else:
+                self._queue.put(work)
         return work.done
 
     def _connect(self) -> Any:

@@ -3,13 +3,13 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from kanal_tracker.tables import reports
 from sqlalchemy import select
 
 from kanal import topics
 from kanal.events import MessageSettled, ReplySettled, ReportRegistered
 from kanal.journal import Journal
 from kanal.records import open_record
-from kanal_tracker.tables import reports
 from tests.pipeline.town import Town
 
 

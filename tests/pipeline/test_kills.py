@@ -112,9 +112,8 @@ def _receipts(town: Town, numbers: set[str]) -> int:
 
 
 def _views(town: Town, numbers: set[str]) -> int:
-    from sqlalchemy import func, select
-
     from kanal_tracker.tables import reports
+    from sqlalchemy import func, select
 
     with town.database() as database, database.read() as connection:
         return connection.scalar(select(func.count()).where(reports.c.number.in_(numbers))) or 0

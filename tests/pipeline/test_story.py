@@ -2,8 +2,9 @@
 
 import re
 
-from kanal.database import dump
 from kanal_tracker.tables import VIEW
+
+from kanal.database import dump
 from tests.pipeline.town import Town, body_of, number_in
 
 
@@ -101,7 +102,9 @@ def test_a_refused_report_goes_to_the_next_agency_and_after_the_third_refusal_to
         report = town.wait_for_report(number, lambda found: bool(found["agency"]) and found["agency"]["code"] not in asked)
         asked.append(report["agency"]["code"])
         assert town.act(number, "refuse", reason="not-ours").json()["status"] == "coordinating"
-    placed = town.wait_for_report(number, lambda found: found["agency"]["code"] not in asked or found["agency"]["code"] == "biro-pemerintahan")
+    placed = town.wait_for_report(
+        number, lambda found: found["agency"]["code"] not in asked or found["agency"]["code"] == "biro-pemerintahan"
+    )
     assert len(set(asked)) == 3
     assert placed["agency"]["code"] == "biro-pemerintahan"
     assert town.act(number, "assign", agency="lingkungan-hidup").json()["agency"]["code"] == "lingkungan-hidup"

@@ -4,6 +4,7 @@ A mail server stands in front and keeps what gets 451; nothing is spooled here.
 """
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,6 +61,7 @@ class MailReceiver:
         return "250 2.1.5 OK"
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+        started = time.perf_counter()
         try:
             answer = await self._receive(bytes(envelope.original_content or b""), envelope.mail_from or "", envelope.rcpt_tos[0])
         except InvalidInput as error:
@@ -73,6 +75,7 @@ class MailReceiver:
             self._log.error("mail_not_kept", error=error)
             answer = "451 4.3.0 something is wrong on our side, try again"
         metrics.INTAKE.labels(CHANNEL, {"2": "accepted", "5": "refused"}.get(answer[0], "later")).inc()
+        metrics.INTAKE_SECONDS.labels(CHANNEL).observe(time.perf_counter() - started)
         asyncio.get_running_loop().call_later(0.05, fail_point, f"{SERVICE}.after-acknowledgement")
         return answer
 

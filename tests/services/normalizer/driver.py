@@ -59,7 +59,8 @@ class Normalizer:
     def _decide(self, connection: Connection, inputs: Sequence[Input]) -> "Said":
         fresh = [each for each in inputs if each.event_id not in self._applied]
         state = self.handler.load(connection, fresh)
-        said, changes = Said(), []
+        said = Said()
+        changes: list[tables.Change] = []
         for each in fresh:
             if each.event_id in self._applied:
                 continue

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +31,7 @@ SPELLINGS = {
 ROWS = list(csv.DictReader((Path(__file__).parent / "intents.csv").read_text("utf-8").splitlines()))
 
 
-def reading(text: str, **changes: object) -> Reading:
+def reading(text: str, **changes: Any) -> Reading:
     return read(message(text=text, **changes), jakarta())
 
 

@@ -1,0 +1,405 @@
+"""The sender over a real SQLite database and journal, with a scripted way out: order, back-off, crashes, honest counting."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from prometheus_client import REGISTRY
+from sqlalchemy import select
+
+from kanal import stage_tables, topics
+from kanal.contacts import Contact, seal
+from kanal.database import Database
+from kanal.errors import JournalAway, TemporaryFailure
+from kanal.events import ReplySettled
+from kanal.ids import derive_id
+from kanal.journal import Stored
+from kanal.journal.sqlite import SqliteJournal
+from kanal.records import open_record
+from kanal.replies import contacts, metadata, replies
+from kanal.sending import CLAIM, GIVE_UP_SECONDS, NO_CONTACT_SECONDS, AnswerLost, DueReply, Sender, Undeliverable
+from kanal.testing import keys, number
+
+PATIENCE_SECONDS = 10.0
+
+
+class Killed(BaseException):
+    """What SIGKILL would be."""
+
+
+class Script:
+    """A way out that does what was written down for a reply, one step a try; afterwards it takes everything."""
+
+    def __init__(self, **steps: list[BaseException]) -> None:
+        self.steps = steps
+        self.tried: list[str] = []
+        self.taken: list[str] = []
+        self.contacts: dict[str, Contact] = {}
+        self.in_hand = 0
+        self.most_in_hand = 0
+
+    def deliver(self, reply: DueReply) -> None:
+        self.in_hand += 1
+        self.most_in_hand = max(self.most_in_hand, self.in_hand)
+        try:
+            self.tried.append(reply.reply_id)
+            self.contacts[reply.reply_id] = reply.contact
+            if self.steps.get(reply.reply_id):
+                raise self.steps[reply.reply_id].pop(0)
+            self.taken.append(reply.reply_id)
+        finally:
+            self.in_hand -= 1
+
+
+class Office:
+    """What a sender stands on."""
+
+    def __init__(self, directory: Path) -> None:
+        self.journal = SqliteJournal(directory / "journal.db")
+        self.database = Database(f"sqlite:///{directory}/state.db")
+        self.database.create_tables(stage_tables.metadata, metadata)
+        self.position = 0
+
+    def ask(self, *reply_ids: str, conversation: str = "c1", age_seconds: int = 0, contact: bool = True, channel: str = "sms") -> None:
+        now = int(time.time()) - age_seconds
+        with self.database.begin() as connection:
+            for reply_id in reply_ids:
+                self.position += 1
+                connection.execute(
+                    replies.insert().values(
+                        reply_id=reply_id, channel=channel, conversation=conversation, kind="received", number=number(), language="id",
+                        reply_values=msgspec.json.encode({"number": number()}).decode(), position=self.position, requested_at=now,
+                        state="waiting", attempts=0, repeats=0, next_at=now, claimed_until=0, reason="",
+                    )  # fmt: skip
+                )
+        if contact:
+            self.know(conversation, channel)
+
+    def know(self, conversation: str = "c1", channel: str = "sms", sealed: str = "") -> None:
+        sealed = sealed or seal(keys(), Contact(address=f"+62812000000{conversation[1:].zfill(2)}", account="main"))
+        with self.database.begin() as connection:
+            connection.execute(contacts.delete().where(contacts.c.conversation == conversation))
+            connection.execute(contacts.insert().values(channel=channel, conversation=conversation, sealed=sealed))
+
+    def all_due_now(self) -> None:
+        """Back-off is over."""
+        with self.database.begin() as connection:
+            connection.execute(replies.update().where(replies.c.state == "waiting").values(next_at=0))
+
+    def row(self, reply_id: str) -> Any:
+        with self.database.read() as connection:
+            return connection.execute(select(replies).where(replies.c.reply_id == reply_id)).one()
+
+    def states(self) -> dict[str, str]:
+        with self.database.read() as connection:
+            return {row.reply_id: row.state for row in connection.execute(select(replies))}
+
+    def settled(self) -> list[ReplySettled]:
+        """Each id once: readers drop repeats."""
+        opened = {stored.headers["ce_id"]: open_record(stored).event for stored in self.records()}
+        return list(opened.values())  # type: ignore[arg-type]
+
+    def records(self) -> list[Stored]:
+        return list(self.journal.scan(topics.REPLY_SETTLED))
+
+    def sender(self, script: Script, journal: Any = None) -> Sender:
+        return Sender("sms", script, self.database, journal or self.journal, keys())
+
+    def close(self) -> None:
+        self.journal.close()
+        self.database.close()
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    office = Office(tmp_path)
+    yield office
+    office.close()
+
+
+def run_until(sender: Sender, reached: Callable[[], bool]) -> None:
+    """Run the sender's thread until something is the case, then stop it as a process would."""
+    stop = threading.Event()
+    thread = threading.Thread(target=sender.run, args=(stop,))
+    thread.start()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    try:
+        while not reached() and thread.is_alive() and time.monotonic() < deadline:
+            threading.Event().wait(0.005)
+    finally:
+        stop.set()
+        thread.join(PATIENCE_SECONDS)
+    assert reached(), "the sender did not come so far"
+
+
+def test_replies_of_a_conversation_go_out_one_at_a_time_in_their_order(office: Office) -> None:
+    """The second waits until the first is settled, over any number of conversations."""
+    for index in range(5):
+        office.ask(f"a{index}", conversation="c1")
+        office.ask(f"b{index}", conversation="c2")
+    script = Script()
+    run_until(office.sender(script), lambda: len(script.taken) == 10)
+    assert [each for each in script.taken if each[0] == "a"] == [f"a{i}" for i in range(5)]
+    assert [each for each in script.taken if each[0] == "b"] == [f"b{i}" for i in range(5)]
+    assert script.most_in_hand == 1
+    assert script.contacts["a0"].address != script.contacts["b0"].address
+
+
+def test_a_claim_never_holds_two_replies_of_a_conversation(office: Office) -> None:
+    """With many conversations waiting the claim is full, and still each is there once."""
+    for index in range(CLAIM + 5):
+        office.ask(f"r{index}-1", f"r{index}-2", conversation=f"c{index}")
+    script = Script()
+    sender = office.sender(script)
+    sender._send_some(threading.Event())
+    assert sorted(script.tried) == sorted(f"r{i}-1" for i in range(CLAIM))
+
+
+def test_each_reply_is_settled_once_in_the_journal(office: Office) -> None:
+    """With an id derived from reply and outcome, kind and number; no address."""
+    office.ask("r1")
+    run_until(office.sender(Script()), lambda: len(office.settled()) == 1)
+    (settled,) = office.settled()
+    assert (settled.reply_id, settled.outcome, settled.kind, settled.number, settled.repeats) == ("r1", "sent", "received", number(), 0)
+    (stored,) = office.journal.scan(topics.REPLY_SETTLED)
+    assert (stored.key, stored.headers["ce_id"]) == ("r1", derive_id("sender", "r1", "sent"))
+    assert b"6281200000" not in (stored.value or b"")
+
+
+def test_a_passing_failure_holds_up_its_conversation_only(office: Office) -> None:
+    """The other conversation goes on; the failed one's next reply waits behind it, in order."""
+    office.ask("a1", "a2", conversation="c1")
+    office.ask("b1", "b2", conversation="c2")
+    script = Script(a1=[TemporaryFailure("busy", reason="gateway-busy")])
+    run_until(office.sender(script), lambda: script.taken == ["b1", "b2"])
+    assert office.states() == {"a1": "waiting", "a2": "waiting", "b1": "sent", "b2": "sent"}
+    row = office.row("a1")
+    assert (row.reason, row.attempts, row.repeats) == ("gateway-busy", 1, 0)
+    assert row.next_at > time.time()
+    office.all_due_now()
+    run_until(office.sender(script), lambda: len(script.taken) == 4)
+    assert script.taken == ["b1", "b2", "a1", "a2"]
+    assert [settled.repeats for settled in office.settled()] == [0, 0, 0, 0]
+
+
+def test_back_off_grows_with_each_try(office: Office) -> None:
+    """So that a gateway that is away is not hammered."""
+    office.ask("r1")
+    script = Script(r1=[TemporaryFailure("x")] * 4)
+    sender, pauses = office.sender(script), []
+    for _ in range(4):
+        office.all_due_now()
+        before = int(time.time())
+        sender._send_some(threading.Event())
+        pauses.append(office.row("r1").next_at - before)
+    assert [round(pause / 5) * 5 for pause in pauses] == [5, 15, 60, 300]
+
+
+def test_a_failure_that_does_not_pass_is_given_up_in_the_end(office: Office) -> None:
+    """After three days, as failed, told once."""
+    office.ask("r1", age_seconds=GIVE_UP_SECONDS + 10)
+    script = Script(r1=[TemporaryFailure("x", reason="gateway-away")])
+    run_until(office.sender(script), lambda: len(office.settled()) == 1)
+    assert [(s.outcome, s.reason) for s in office.settled()] == [("failed", "gateway-away")]
+
+
+def test_what_cannot_be_delivered_is_settled_and_the_next_goes_out(office: Office) -> None:
+    """Never tried again."""
+    office.ask("r1", "r2")
+    script = Script(r1=[Undeliverable("no such subscriber", reason="no-subscriber")])
+    run_until(office.sender(script), lambda: len(office.settled()) == 2)
+    assert [(s.reply_id, s.outcome, s.reason) for s in office.settled()] == [("r1", "undeliverable", "no-subscriber"), ("r2", "sent", "")]
+    assert script.tried == ["r1", "r2"]
+
+
+@pytest.mark.parametrize("sealed", ["bm90IG91cnMgYXQgYWxsLCBub3QgYXQgYWxs", "%%%", "\u00e9"], ids=["other key", "no base64", "not ASCII"])
+def test_a_contact_that_cannot_be_opened_is_undeliverable(office: Office, sealed: str) -> None:
+    """Trying again would not help."""
+    office.ask("r1", contact=False)
+    office.know(sealed=sealed)
+    run_until(office.sender(Script()), lambda: office.row("r1").state not in ("waiting", "sending"))
+    assert office.row("r1").state == "undeliverable"
+
+
+def test_a_bug_in_one_reply_does_not_hold_up_the_others(office: Office) -> None:
+    """It is tried a few times and then settled as failed, with the kind of error only."""
+    office.ask("r1", conversation="c1")
+    office.ask("r2", conversation="c2")
+    script = Script(r1=[ValueError("adi@warga.example")] * 20)
+    sender = office.sender(script)
+    run_until(sender, lambda: script.taken == ["r2"])
+    for _ in range(10):
+        office.all_due_now()
+        sender._send_some(threading.Event())
+    (failed,) = [each for each in office.settled() if each.reply_id == "r1"]
+    assert (failed.outcome, failed.reason) == ("failed", "bug-ValueError")
+
+
+def test_a_lost_answer_is_sent_again_and_counted(office: Office) -> None:
+    """The citizen may have read it twice: that is said."""
+    before = REGISTRY.get_sample_value("kanal_reply_repeats_total", {"channel": "sms"}) or 0
+    office.ask("r1")
+    script = Script(r1=[AnswerLost("time-out", reason="no-answer")])
+    run_until(office.sender(script), lambda: office.row("r1").attempts == 1 and office.row("r1").state == "waiting")
+    office.all_due_now()
+    run_until(office.sender(script), lambda: len(office.settled()) == 1)
+    assert [(s.outcome, s.repeats) for s in office.settled()] == [("sent", 1)]
+    assert REGISTRY.get_sample_value("kanal_reply_repeats_total", {"channel": "sms"}) == before + 1
+
+
+def kill_at(name: str) -> Callable[[str], None]:
+    def fail_point(at: str) -> None:
+        if at == f"sms-sender.{name}":
+            raise Killed
+
+    return fail_point
+
+
+@pytest.mark.parametrize(("point", "tried"), [("sending", 1), ("sent", 2)])
+def test_a_crash_in_sending_is_sent_once_more_and_counted(
+    office: Office, point: str, tried: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before or after it went out: nobody can tell, so it goes once more and counts as a possible repeat, once."""
+    office.ask("r1")
+    script = Script()
+    with monkeypatch.context() as patch:
+        patch.setattr("kanal.sending.fail_point", kill_at(point))
+        with pytest.raises(Killed):
+            office.sender(script)._send_some(threading.Event())
+    assert office.row("r1").state == "sending"
+    run_until(office.sender(script), lambda: len(office.settled()) == 1)
+    assert len(script.tried) == tried
+    assert [(s.reply_id, s.outcome, s.repeats) for s in office.settled()] == [("r1", "sent", 1)]
+    assert office.row("r1").repeats == 1
+
+
+def test_a_crash_keeps_the_order_of_a_conversation(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one in `sending` goes before the one behind it."""
+    office.ask("r1", "r2")
+    script = Script()
+    with monkeypatch.context() as patch:
+        patch.setattr("kanal.sending.fail_point", kill_at("sending"))
+        with pytest.raises(Killed):
+            office.sender(script)._send_some(threading.Event())
+    run_until(office.sender(script), lambda: len(office.settled()) == 2)
+    assert script.tried == ["r1", "r2"]
+
+
+class DeafJournal:
+    """Takes the records and does not answer, so many times."""
+
+    def __init__(self, journal: SqliteJournal, times: int) -> None:
+        self._journal = journal
+        self._times = times
+
+    def append(self, records: Any, timeout_seconds: float = 10.0) -> None:
+        self._journal.append(records, timeout_seconds)
+        if self._times:
+            self._times -= 1
+            raise JournalAway("no answer")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+def test_a_journal_that_is_away_repeats_the_record_not_the_reply(office: Office) -> None:
+    """The reply goes out once; repeats in the topic have the same id."""
+    office.ask("r1")
+    script = Script()
+    run_until(office.sender(script, DeafJournal(office.journal, 1)), lambda: len(office.records()) == 2)
+    assert script.tried == ["r1"]
+    assert len({stored.headers["ce_id"] for stored in office.records()}) == 1
+
+
+def test_a_settled_record_left_in_the_outbox_is_appended_at_the_next_start(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the commit and the append: told later, and not sent again."""
+    office.ask("r1")
+    script = Script()
+    with monkeypatch.context() as patch:
+        patch.setattr("kanal.outbox.Outbox.flush", lambda self: _die_with_records(self))
+        with pytest.raises(Killed):
+            office.sender(script)._send_some(threading.Event())
+    assert (office.row("r1").state, office.settled()) == ("sent", [])
+    run_until(office.sender(script), lambda: len(office.settled()) == 1)
+    assert script.tried == ["r1"]
+
+
+def _die_with_records(outbox: Any) -> None:
+    if outbox._waiting:
+        raise Killed
+
+
+def test_a_missing_contact_is_waited_for(office: Office) -> None:
+    """It comes through another topic and may be later; the reply goes out when it is there."""
+    office.ask("r1", contact=False)
+    script = Script()
+    run_until(office.sender(script), lambda: office.row("r1").reason == "no-contact" and office.row("r1").state == "waiting")
+    office.know()
+    office.all_due_now()
+    run_until(office.sender(script), lambda: len(office.settled()) == 1)
+    assert script.taken == ["r1"]
+
+
+def test_a_contact_that_never_comes_is_undeliverable_in_the_end(office: Office) -> None:
+    """It was forgotten, or never given; the conversation is not blocked for ever."""
+    office.ask("r1", contact=False, age_seconds=NO_CONTACT_SECONDS + 5)
+    sender = office.sender(Script())
+    for _ in range(12):
+        office.all_due_now()
+        sender._send_some(threading.Event())
+        with office.database.begin() as connection:  # ten minutes pass
+            connection.execute(replies.update().values(requested_at=replies.c.requested_at - NO_CONTACT_SECONDS))
+    assert office.row("r1").state == "undeliverable"
+
+
+def test_after_an_outage_the_contact_of_an_old_request_is_waited_for_too(office: Office) -> None:
+    """A request that lay in the journal for an hour is read before its contact: it must not be given up at first sight."""
+    office.ask("r1", contact=False, age_seconds=3_600)
+    script = Script()
+    sender = office.sender(script)
+    sender._send_some(threading.Event())
+    assert office.row("r1").state == "waiting"
+
+
+def test_replies_of_another_channel_are_left_alone(office: Office) -> None:
+    """They share the table."""
+    office.ask("mail", channel="email", conversation="c9")
+    office.ask("sms")
+    script = Script()
+    run_until(office.sender(script), lambda: len(office.settled()) == 1)
+    assert script.tried == ["sms"]
+    assert office.states()["mail"] == "waiting"
+
+
+def test_a_stop_gives_back_what_was_not_begun(office: Office) -> None:
+    """No attempt and no repeat is counted for it, and it goes out at once after the next start."""
+    stop = threading.Event()
+    for index in range(5):
+        office.ask(f"r{index}", conversation=f"c{index}")
+
+    class Stopping(Script):
+        def deliver(self, reply: DueReply) -> None:
+            super().deliver(reply)
+            stop.set()
+
+    script = Stopping()
+    office.sender(script)._send_some(stop)
+    assert len(script.taken) == 1
+    assert sorted(office.states().values()) == ["sent", "waiting", "waiting", "waiting", "waiting"]
+    after = Script()
+    run_until(office.sender(after), lambda: len(office.settled()) == 5)
+    assert {settled.repeats for settled in office.settled()} == {0}
+
+
+def test_stopping_leaves_no_outbox_rows(office: Office) -> None:
+    """So that a clean restart repeats nothing."""
+    office.ask("r1")
+    run_until(office.sender(Script()), lambda: len(office.settled()) == 1)
+    with office.database.read() as connection:
+        assert connection.execute(select(stage_tables.outbox)).all() == []
+    run_until(office.sender(Script()), lambda: True)
+    assert len(office.records()) == 1

@@ -68,7 +68,7 @@ def opened(name: str, settings: Settings, *, exclusive: bool = True) -> Iterator
                 intake=intake,
                 database=database,
                 pack=load_pack(find_pack(settings.pack)),
-                keys=read_keys(settings.keys_directory),
+                keys_if_any=read_keys(settings.keys_directory) if settings.keys_directory.exists() else None,
                 attachments=AttachmentStore(settings.data / "attachments"),
             )
         finally:

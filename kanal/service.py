@@ -9,6 +9,7 @@ from sqlalchemy import MetaData
 
 from kanal.attachments import AttachmentStore
 from kanal.database import Database
+from kanal.errors import SetupError
 from kanal.journal import Journal
 from kanal.journal.spool import Intake
 from kanal.keys import Keys
@@ -35,8 +36,15 @@ class Platform:
     intake: Intake
     database: Database
     pack: Pack
-    keys: Keys
+    keys_if_any: Keys | None
     attachments: AttachmentStore
+
+    @property
+    def keys(self) -> Keys:
+        """The keys; only adapters ask for them. *Raises:* SetupError where this process was given none."""
+        if self.keys_if_any is None:
+            raise SetupError("this service needs the keys of the installation: set KANAL_KEYS; `kanal keys` makes them once")
+        return self.keys_if_any
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ def other_keys() -> Keys:
 
 def test_a_sealed_contact_opens_to_what_was_sealed() -> None:
     """All that a sender needs comes out again."""
-    contact = Contact(address="adi@warga.example", account="lapor@localhost", message_id="<1@warga.example>", references=("<0@x>",), subject="Lampu")
+    contact = Contact(
+        address="adi@warga.example", account="lapor@localhost", message_id="<1@warga.example>", references=("<0@x>",), subject="Lampu"
+    )
     assert open_sealed(keys(), seal(keys(), contact)) == contact
 
 

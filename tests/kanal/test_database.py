@@ -102,7 +102,7 @@ def test_writers_take_turns_and_lose_nothing(database: Database) -> None:
                 with database.begin() as connection:
                     size = connection.scalar(select(things.c.size))
                     put(connection, things, [{"name": "n", "size": size + 1}])
-        except BaseException as error:  # noqa: BLE001 (told below)
+        except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=count) for _ in range(8)]

@@ -85,7 +85,9 @@ def reply() -> Record:
 
 
 def update() -> Record:
-    return event_record(UpdateRequested(number=number(), action_id="a", action="ask", by_role="agency", note=TEXT, reason=TEXT, requested_at=NOON))
+    return event_record(
+        UpdateRequested(number=number(), action_id="a", action="ask", by_role="agency", note=TEXT, reason=TEXT, requested_at=NOON)
+    )
 
 
 @pytest.mark.parametrize(

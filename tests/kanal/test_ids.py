@@ -22,7 +22,7 @@ def test_different_parts_have_different_ids(one: tuple[str, ...], other: tuple[s
 
 
 def test_parts_are_kept_apart_by_their_lengths() -> None:
-    """"ab","c" is not "a","bc"; a part that looks like a frame is not one."""
+    """ "ab","c" is not "a","bc"; a part that looks like a frame is not one."""
     assert len({derive_id("ab", "c"), derive_id("a", "bc"), derive_id("abc"), derive_id("ab", "", "c"), derive_id("2:ab1:c")}) == 5
 
 

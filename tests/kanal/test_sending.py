@@ -69,13 +69,12 @@ class Office:
         with self.database.begin() as connection:
             for reply_id in reply_ids:
                 self.position += 1
-                connection.execute(
-                    replies.insert().values(
-                        reply_id=reply_id, channel=channel, conversation=conversation, kind="received", number=number(), language="id",
-                        reply_values=msgspec.json.encode({"number": number()}).decode(), position=self.position, requested_at=now,
-                        state="waiting", attempts=0, repeats=0, next_at=now, claimed_until=0, reason="",
-                    )  # fmt: skip
-                )
+                row = {
+                    "reply_id": reply_id, "channel": channel, "conversation": conversation, "kind": "received", "number": number(),
+                    "language": "id", "reply_values": msgspec.json.encode({"number": number()}).decode(), "position": self.position,
+                    "requested_at": now, "state": "waiting", "attempts": 0, "repeats": 0, "next_at": now, "claimed_until": 0, "reason": "",
+                }  # fmt: skip
+                connection.execute(replies.insert().values(row))
         if contact:
             self.know(conversation, channel)
 
@@ -260,9 +259,7 @@ def kill_at(name: str) -> Callable[[str], None]:
 
 
 @pytest.mark.parametrize(("point", "tried"), [("sending", 1), ("sent", 2)])
-def test_a_crash_in_sending_is_sent_once_more_and_counted(
-    office: Office, point: str, tried: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_in_sending_is_sent_once_more_and_counted(office: Office, point: str, tried: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before or after it went out: nobody can tell, so it goes once more and counts as a possible repeat, once."""
     office.ask("r1")
     script = Script()
@@ -320,7 +317,7 @@ def test_a_settled_record_left_in_the_outbox_is_appended_at_the_next_start(offic
     office.ask("r1")
     script = Script()
     with monkeypatch.context() as patch:
-        patch.setattr("kanal.outbox.Outbox.flush", lambda self: _die_with_records(self))
+        patch.setattr("kanal.outbox.Outbox.flush", _die_with_records)
         with pytest.raises(Killed):
             office.sender(script)._send_some(threading.Event())
     assert (office.row("r1").state, office.settled()) == ("sent", [])

@@ -98,7 +98,7 @@ def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not one a start."""
     monkeypatch.setenv("KANAL_HTTP_PORT", "x")
     monkeypatch.setenv("KANAL_LIMIT", "y")
-    with pytest.raises(SetupError, match="KANAL_HTTP_PORT.*KANAL_LIMIT"):
+    with pytest.raises(SetupError, match=r"KANAL_HTTP_PORT.*KANAL_LIMIT"):
         load_settings(WithSecret)
 
 

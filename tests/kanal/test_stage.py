@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from sqlalchemy import Column, Connection, MetaData, String, Table, select
@@ -56,7 +56,9 @@ class Toy:
         self.decided.append(word)
         if word in self.on:
             self.on[word]()
-        event = MessageSettled(message_id=message.event_id, channel="sms", outcome="registered", rule=",".join(state), settled_at=message.at)
+        event = MessageSettled(
+            message_id=message.event_id, channel="sms", outcome="registered", rule=",".join(state), settled_at=message.at
+        )
         change = {"event_id": message.event_id, "text": word}
         return Decision([Emit(topics.MESSAGE_SETTLED, word, event, "settled")], [change])
 
@@ -451,7 +453,7 @@ def test_a_record_after_the_deadly_one_is_not_blamed(bench: Bench) -> None:
     assert bench.saved() == ["a"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(st.lists(st.sampled_from(["stop", "kill-poll", "kill-commit", "kill-append", "send", "repeat"]), max_size=12), st.integers(1, 4))
 def test_any_history_of_crashes_and_repeats_saves_each_word_once(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str], records: int
@@ -467,7 +469,9 @@ def test_any_history_of_crashes_and_repeats_saves_each_word_once(
             elif step == "repeat":
                 bench.send(*sent[:3])
             else:
-                _run_until(bench, records, {"kill-poll": "after-poll", "kill-commit": "after-commit", "kill-append": "after-append"}.get(step))
+                _run_until(
+                    bench, records, {"kill-poll": "after-poll", "kill-commit": "after-commit", "kill-append": "after-append"}.get(step)
+                )
         assert bench.saved() == sorted(sent)
         assert bench.outputs() == sent
         assert bench.dead() == []

@@ -107,4 +107,5 @@ def _all_rows(database: Database) -> dict[str, list[tuple[object, ...]]]:
 
 def _nothing_of(seeds: list[str], text: str, where: str) -> None:
     for seed in seeds:
-        assert seed not in text.replace("-", "").replace(" ", "") and seed not in text, f"an address is found in {where}"
+        assert seed not in text, f"an address is found in {where}"
+        assert seed not in text.replace("-", "").replace(" ", ""), f"an address is found in {where}"

@@ -118,6 +118,16 @@ def test_two_citizens_with_the_same_reference_are_never_mixed(normalizer: Normal
     }
 
 
+@pytest.mark.parametrize("batches", ["one", "each"])
+def test_a_reference_used_again_at_once_begins_a_new_message(normalizer: Normalizer, batches: str) -> None:
+    """What was joined is forgotten: a phone that always counts from 0 is understood."""
+    first = [part(1, total=2, text="Lampu "), part(2, total=2, text="mati")]
+    second = [part(n, total=2, name=f"again {n}", text=text, received_at=later(1)) for n, text in ((1, "LAPOR got "), (2, "mampet"))]
+    said = normalizer.take(*first, *second) if batches == "one" else normalizer.take_singly(*first, *second)
+
+    assert [each.text for each in said.of(ReportRegistered)] == ["Lampu mati", "LAPOR got mampet"]
+
+
 @pytest.mark.parametrize("changes", [{"reference": "8"}, {"account": "second"}, {"total": 4}], ids=["reference", "account", "total"])
 def test_parts_of_different_messages_do_not_complete_each_other(normalizer: Normalizer, changes: dict[str, Any]) -> None:
     """Reference, gateway and count must agree."""

@@ -1,10 +1,13 @@
 """Builders for the stories of reports, and drivers: events into the tracker, tables and replies out."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
+from fastapi import FastAPI
 from kanal_tracker import tables
 from kanal_tracker.handler import TrackerHandler
 from kanal_tracker.machine import Report
@@ -221,3 +224,20 @@ def story_record(event: Event) -> Record:
 def public(name: str = "1", **changes: Any) -> Any:
     """A report that everybody may read."""
     return registered(name, **{"visibility": "public"} | changes)
+
+
+class Http:
+    """Requests to an application in this process; answers come as they would over a socket, errors as 500."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return asyncio.run(self._request("GET", path, options))
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return asyncio.run(self._request("POST", path, options))
+
+    async def _request(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
+        async with httpx.AsyncClient(transport=self._transport, base_url="http://kanal.example") as client:
+            return await client.request(method, path, **options)

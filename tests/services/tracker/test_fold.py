@@ -48,7 +48,16 @@ def test_the_versions_told_are_those_of_the_report(folding: Folding) -> None:
 
 def test_in_one_batch_it_is_the_same_as_one_by_one(folding: Folding, tmp_path: Path) -> None:
     """Each event sees the changes of those before it."""
-    story = [registered(), routed(), requested("accept"), requested("finish"), requested("validate"), belum(), requested("ask"), appended(by="a")]
+    story = [
+        registered(),
+        routed(),
+        requested("accept"),
+        requested("finish"),
+        requested("validate"),
+        belum(),
+        requested("ask"),
+        appended(by="a"),
+    ]
     folding.fold(*story)
     other = Folding(tmp_path, "other")
     other.one_by_one(*story)
@@ -121,7 +130,13 @@ def test_a_refused_action_is_told_to_staff_only(folding: Folding) -> None:
     told = folding.fold(requested("finish", action_id="action-1"))
     assert told.kinds == []
     (update,) = told.updates
-    assert (update.accepted, update.rule, update.version, update.status, update.action_id) == (False, "wrong-status", 1, "waiting", "action-1")
+    assert (update.accepted, update.rule, update.version, update.status, update.action_id) == (
+        False,
+        "wrong-status",
+        1,
+        "waiting",
+        "action-1",
+    )
     answer = folding.answer("action-1")
     assert answer is not None
     assert (answer.accepted, answer.rule, answer.version) == (False, "wrong-status", 1)
@@ -165,7 +180,9 @@ def test_an_automatic_routing_never_overrides_a_person(folding: Folding, action:
 def test_the_router_hears_who_refused_and_whom_he_suggests(folding: Folding) -> None:
     """In their order, so that it can ask the next."""
     folding.fold(registered(), routed())
-    told = folding.one_by_one(requested("refuse", agency="pertamanan"), routed(agency="pertamanan", attempt=1), requested("refuse", requested_at=later(20)))
+    told = folding.one_by_one(
+        requested("refuse", agency="pertamanan"), routed(agency="pertamanan", attempt=1), requested("refuse", requested_at=later(20))
+    )
     refusals = [update for update in told.updates if update.action == "refuse"]
     assert [update.refused_by for update in refusals] == [("bina-marga",), ("bina-marga", "pertamanan")]
     assert [update.suggested for update in refusals] == ["pertamanan", ""]
@@ -355,7 +372,7 @@ EARLY = {
 
 
 @pytest.mark.parametrize("batches", ["one batch", "each its own", "registration apart"])
-@pytest.mark.parametrize("order", list(itertools.permutations(EARLY)), ids=lambda order: ">".join(order))
+@pytest.mark.parametrize("order", list(itertools.permutations(EARLY)), ids=">".join)
 def test_events_before_the_registration_give_the_same_tables_in_any_order(
     folding: Folding, tmp_path: Path, order: tuple[str, ...], batches: str
 ) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from kanal_tracker import tables
 from kanal_tracker.handler import PARKED_HOURS, TrackerHandler
@@ -162,7 +162,17 @@ def rebuilt(city: City) -> dict[str, list[tuple[object, ...]]]:
 
 def test_rebuilding_gives_the_same_tables_and_says_nothing(city: City) -> None:
     """No reply goes out a second time, and the stage goes on behind what was folded."""
-    city.say(registered(), routed(), requested("accept"), appended(by="more"), requested("finish"), requested("validate"), belum(), asked(), routed("9"))
+    city.say(
+        registered(),
+        routed(),
+        requested("accept"),
+        appended(by="more"),
+        requested("finish"),
+        requested("validate"),
+        belum(),
+        asked(),
+        routed("9"),
+    )
     city.run()
     city.loop.stop()
     before, said = city.view(), city.told(topics.reply_requested("sms"))
@@ -240,7 +250,12 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=30,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(st.lists(EVENTS, min_size=1, max_size=25), st.lists(st.integers(0, 24), max_size=8), st.integers(1, 9), st.booleans())
 def test_replaying_a_history_with_repeats_gives_the_same_tables(
     tmp_path_factory: pytest.TempPathFactory, events: list[Event], repeats: list[int], records: int, registered_last: bool

@@ -6,7 +6,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 from httpx import Response
 from kanal_tracker.pages import Pages
 from kanal_tracker.words import ROLES, WORDS, explain
@@ -17,9 +16,9 @@ from kanal.status import LABELS
 from kanal.testing import jakarta, later, number, registered
 from kanal.web import application
 
-from .story import City, appended, belum, public, requested, routed
+from .story import City, Http, appended, belum, public, requested, routed
 
-XSS = '"><script>alert(1)</script><b x=\''
+XSS = "\"><script>alert(1)</script><b x='"
 
 
 class Visitor:
@@ -28,7 +27,7 @@ class Visitor:
     def __init__(self, directory: Path) -> None:
         self.city = City(directory)
         app = application("tracker", [Pages(self.city.database, jakarta()).router], lambda: True, lambda: True)
-        self.http = TestClient(app, follow_redirects=False)
+        self.http = Http(app)
 
     def look(self, name: str = "1", **query: str) -> Response:
         return self.http.get(f"/r/{number(name)}", params=query)
@@ -126,7 +125,10 @@ MISTYPED = [
 def test_a_mistyped_number_is_explained(visitor: Visitor, typed: str, said_id: str, said_en: str) -> None:
     """In words, on the form, with what was typed still there; by the form and by an address."""
     for language, said in (("id", said_id), ("en", said_en)):
-        for response in (visitor.http.get("/", params={"number": typed, "lang": language}), visitor.http.get(f"/r/{typed}", params={"lang": language})):
+        for response in (
+            visitor.http.get("/", params={"number": typed, "lang": language}),
+            visitor.http.get(f"/r/{typed}", params={"lang": language}),
+        ):
             assert response.status_code == 400
             assert said in response.text
             assert 'role="alert"' in response.text
@@ -134,14 +136,17 @@ def test_a_mistyped_number_is_explained(visitor: Visitor, typed: str, said_id: s
             is_plain(response.text)
 
 
-@pytest.mark.parametrize("typed", [XSS, "<img src=x onerror=alert(1)>", "javascript:alert(1)", "{{ 7*7 }}", "{% raw %}", "' onfocus='alert(1)"])
+@pytest.mark.parametrize(
+    "typed", [XSS, "<img src=x onerror=alert(1)>", "javascript:alert(1)", "{{ 7*7 }}", "{% raw %}", "' onfocus='alert(1)"]
+)
 def test_what_was_typed_is_shown_escaped(visitor: Visitor, typed: str) -> None:
     """Nothing that was typed becomes a tag, an attribute or a template."""
     for response in (visitor.http.get("/", params={"number": typed}), visitor.http.get("/r/" + typed.replace("/", "%2F"))):
         assert response.status_code in (400, 404)
         assert "<script" not in response.text
         assert ">49<" not in response.text
-        is_plain(response.text) if response.status_code == 400 else None
+        if response.status_code == 400:
+            is_plain(response.text)
 
 
 def test_every_rule_of_a_number_has_words() -> None:

@@ -1,0 +1,275 @@
+"""What only the journal on Kafka does: members share a group, and the broker dies under the writers."""
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from kanal.errors import DatabaseAway, JournalAway
+from kanal.journal import BatchLimit, Place, Reader, Stored
+from kanal.journal import kafka as journal_kafka
+from kanal.journal.kafka import KafkaJournal, KafkaReader
+from kanal.topics import PARTITIONS, REPORTS
+from tests.journal.reading import PATIENCE_SECONDS, by_key, from_first, ids, positions, read, records
+from tests.servers.kafka import KafkaServer
+
+KEYS = [f"key-{number}" for number in range(24)]
+ALL = {Place(REPORTS, partition) for partition in range(PARTITIONS)}
+
+
+@pytest.fixture
+def journal(kafka_url: str) -> Iterator[KafkaJournal]:
+    journal = KafkaJournal(kafka_url)
+    yield journal
+    journal.close()
+
+
+class Members:
+    """Members of one group in this process, each committing what it read; they are polled in turn."""
+
+    def __init__(self, journal: KafkaJournal) -> None:
+        self._journal = journal
+        self.readers: list[Reader] = []
+        self.found: list[Stored] = []
+
+    def join(self) -> None:
+        self.readers.append(self._journal.reader("members", [REPORTS], from_first))
+
+    def leave(self) -> None:
+        self.readers.pop(0).close()
+
+    def turn(self) -> None:
+        for reader in self.readers:
+            batch = reader.poll(BatchLimit(records=10), 0.05)
+            assert {stored.partition for stored in batch} <= {place.partition for place in reader.assigned()}
+            reader.commit(positions(batch))
+            self.found.extend(batch)
+            self.assert_disjoint()
+
+    def assert_disjoint(self) -> None:
+        owned = [place for reader in self.readers for place in reader.assigned()]
+        assert len(owned) == len(set(owned))
+
+    def turn_until_shared(self) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        share = PARTITIONS // len(self.readers)
+        while [len(reader.assigned()) for reader in self.readers] != [share] * len(self.readers):
+            assert time.monotonic() < deadline
+            self.turn()
+
+    def turn_until_read(self, wanted: Sequence[str]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not set(wanted) <= set(ids(self.found)):
+            assert time.monotonic() < deadline, f"{len(set(wanted) - set(ids(self.found)))} records did not come"
+            self.turn()
+
+
+@pytest.mark.servers
+def test_members_share_the_partitions_and_hand_over_when_one_joins_and_one_leaves(journal: KafkaJournal) -> None:
+    """Each record is read by one member, each partition belongs to one; nothing is lost or read twice when members come and go."""
+    appended = records(KEYS, 60)
+    members = Members(journal)
+    members.join()
+    journal.append(appended[:480])
+    members.turn_until_shared()
+    members.join()
+    journal.append(appended[480:960])
+    members.turn_until_shared()
+    members.turn()
+    members.leave()
+    journal.append(appended[960:])
+    members.turn_until_shared()
+    members.turn_until_read(ids(appended))
+    assert by_key(members.found) == by_key(appended)
+    members.leave()
+
+
+@pytest.mark.servers
+def test_a_killed_members_partitions_are_taken_over_from_its_commit(journal: KafkaJournal, kafka_url: str) -> None:
+    """What a member read but had not committed when it was killed is read again by the next; the rest is not."""
+    appended = records(KEYS, 100)
+    members = Members(journal)
+    command = [sys.executable, "-m", "tests.journal.member", kafka_url, "members"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as victim:
+        assert victim.stdout is not None
+        journal.append(appended[:1200])
+        lines = [victim.stdout.readline() for _ in range(random.Random(5).randint(100, 300))]
+        members.join()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while len(members.readers[0].assigned()) != PARTITIONS // 2:
+            assert time.monotonic() < deadline
+            members.turn()
+        journal.append(appended[1200:])
+        members.turn()
+        victim.kill()
+        lines += victim.stdout.readlines()
+    read_by_victim, committed = _told(lines)
+    members.turn_until_read(sorted(set(ids(appended)) - set(read_by_victim)))
+    members.turn()
+    assert set(ids(members.found)) | set(read_by_victim) == set(ids(appended))
+    for stored in members.found:
+        if stored.headers["ce_id"] in read_by_victim:
+            assert stored.offset >= committed.get(stored.partition, 0)
+    assert members.readers[0].assigned() == ALL
+    members.leave()
+
+
+def _told(lines: list[str]) -> tuple[dict[str, int], dict[int, int]]:
+    """Ids that the member read, and the positions that it knew to be committed."""
+    read_ids: dict[str, int] = {}
+    committed: dict[int, int] = {}
+    for line in lines:
+        match line.split():
+            case ["read", _, offset, event_id]:
+                read_ids[event_id] = int(offset)
+            case ["committed", partition, offset]:
+                committed[int(partition)] = int(offset)
+    return read_ids, committed
+
+
+@pytest.mark.servers
+def test_a_killed_broker_loses_nothing_acknowledged_and_keeps_every_keys_order(journal: KafkaJournal, kafka: KafkaServer) -> None:
+    """The broker is killed with appends on their way and started again: all land, once, in order, without the caller's help."""
+    appended = records(KEYS, 400)
+    futures = []
+    kill_at = random.Random(7).randint(1_000, 3_000)
+    for number in range(0, len(appended), 8):
+        futures.append(journal.submit(appended[number : number + 8]))
+        if number // 8 * 8 == kill_at // 8 * 8:
+            futures[len(futures) // 2].result(30)
+            acknowledged = sum(future.done() for future in futures)
+            kafka.kill()
+    kafka.start()
+    for future in futures:
+        future.result(60)
+    assert 0 < acknowledged < len(futures)
+    assert by_key(journal.scan(REPORTS)) == by_key(appended)
+
+
+@pytest.mark.servers
+def test_a_start_that_cannot_be_told_yet_is_asked_for_again(journal: KafkaJournal) -> None:
+    """A database that is away when partitions are assigned costs a failed poll, not the partitions."""
+    journal.append(records(KEYS, 2))
+    failures = [DatabaseAway(), DatabaseAway()]
+
+    def start(_place: Place) -> None:
+        if failures:
+            raise failures.pop()
+
+    reader = journal.reader("patient", [REPORTS], start)
+    for _ in range(2):
+        with pytest.raises(DatabaseAway):
+            read(reader, 1)
+        assert reader.assigned() == frozenset()
+    assert sorted(ids(read(reader, 48))) == sorted(ids(records(KEYS, 2)))
+    reader.close()
+
+
+# Without a server: what the client library may do at any moment
+
+
+class FakeMessage:
+    """What the library hands out: a record of partition 0, or an error."""
+
+    def __init__(self, offset: int = 0, error: int | None = None) -> None:
+        self._offset = offset
+        self._error = KafkaError(error) if error is not None else None
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+    def topic(self) -> str:
+        return REPORTS
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self._offset
+
+    def key(self) -> bytes:
+        return b"a"
+
+    def value(self) -> bytes:
+        return b"x"
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return [("ce_id", f"{self._offset}".encode())]
+
+
+class FakeConsumer:
+    """Gives out batches as told; an exception to the rule is a call, made while the batch is fetched."""
+
+    def __init__(self, *batches: Any) -> None:
+        self.batches = list(batches)
+        self.revoke: Any = None
+
+    def subscribe(self, topics: list[str], on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
+        self.revoke = lambda: on_revoke(self, [])
+
+    def unassign(self) -> None:
+        """Nothing was assigned."""
+
+    def poll(self, timeout: float) -> FakeMessage | None:
+        return self.batches.pop(0)[0] if self.batches else None
+
+    def consume(self, count: int, timeout: float) -> list[FakeMessage]:
+        batch = self.batches.pop(0) if self.batches else []
+        if batch == "revoke":
+            self.revoke()
+            return []
+        return batch  # type: ignore[no-any-return]
+
+
+def _reader(*batches: Any) -> KafkaReader:
+    return KafkaReader(FakeConsumer(*batches), [REPORTS], from_first)  # type: ignore[arg-type]
+
+
+def test_an_error_behind_records_does_not_lose_them() -> None:
+    """Records in hand are given out; the error is for the next poll, and what came after it for the one after that."""
+    reader = _reader([FakeMessage(1)], [FakeMessage(2), FakeMessage(error=KafkaError._ALL_BROKERS_DOWN), FakeMessage(3)])
+    assert ids(reader.poll(BatchLimit(), 0)) == ["1", "2"]
+    with pytest.raises(JournalAway):
+        reader.poll(BatchLimit(), 0)
+    assert ids(reader.poll(BatchLimit(), 0)) == ["3"]
+
+
+def test_records_of_partitions_that_move_away_while_a_batch_is_gathered_are_not_handed_out() -> None:
+    """They belong to the next owner, who starts at the commit; from two members they would come twice."""
+    reader = _reader([FakeMessage(1)], "revoke", [FakeMessage(1)])
+    assert list(reader.poll(BatchLimit(), 0)) == []
+    assert ids(reader.poll(BatchLimit(), 0)) == ["1"]
+
+
+class FakeProducer:
+    """Refuses the second record."""
+
+    def __init__(self, _settings: object) -> None:
+        self.produced: list[bytes] = []
+
+    def produce(self, _topic: str, value: bytes, **_: object) -> None:
+        if value == b"1":
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        self.produced.append(value)
+
+    def poll(self, timeout: float) -> int:
+        time.sleep(0.01)
+        return 0
+
+    def flush(self, timeout: float) -> int:
+        return 0
+
+
+def test_what_follows_a_failed_record_in_a_call_does_not_overtake_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller repeats the whole call; a later record that had landed before the failed one would be out of order for ever."""
+    monkeypatch.setattr(journal_kafka, "Producer", FakeProducer)
+    journal = KafkaJournal("kafka://127.0.0.1:1", {"log_level": 0})
+    with pytest.raises(JournalAway):
+        journal.append(records(["a"], 4))
+    assert journal._producer.produced == [b"0"]  # type: ignore[attr-defined]
+    journal.close()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from kanal.topics import PARTITIONS, TOPICS
 from tests.servers.install import NotInstalledError, install
@@ -59,7 +59,8 @@ def _there(admin: AdminClient) -> set[str]:
 
 def _ends(admin: AdminClient, topic: str) -> list[int]:
     """The end of each partition; nothing while the topic is not yet in service."""
-    asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in range(PARTITIONS)}
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(topic, partition): latest for partition in range(PARTITIONS)}
     try:
         return [future.result(10).offset for future in admin.list_offsets(asked, request_timeout=10).values()]
     except KafkaException:

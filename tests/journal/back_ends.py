@@ -5,9 +5,16 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from kanal.journal import Journal, Record, partition_of
 from kanal.journal.kafka import KafkaJournal
@@ -15,7 +22,6 @@ from kanal.journal.sqlite import SqliteJournal
 from kanal.topics import PARTITIONS
 from tests.conftest import fresh_topics
 from tests.servers.kafka import KafkaServer
-from tests.servers.processes import wait_until
 
 DAY_SECONDS = 86_400
 
@@ -81,7 +87,7 @@ class SqliteBackEnd(BackEnd):
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._offset_seconds = 0.0
-        self._lock: object = None
+        self._lock: Any = None
         super().__init__(str(directory / "journal.db"))
 
     def _open(self) -> SqliteJournal:
@@ -94,7 +100,7 @@ class SqliteBackEnd(BackEnd):
 
     def hold(self) -> None:
         self._lock = self._journal._connect()
-        self._lock.execute("BEGIN IMMEDIATE")  # type: ignore[attr-defined]
+        self._lock.execute("BEGIN IMMEDIATE")
 
     def break_down(self) -> None:
         """The disk is full."""
@@ -103,7 +109,7 @@ class SqliteBackEnd(BackEnd):
 
     def heal(self) -> None:
         if self._lock is not None:
-            self._lock.close()  # type: ignore[attr-defined]
+            self._lock.close()
             self._lock = None
         self._journal._connection.execute("PRAGMA max_page_count = 1000000000")
 
@@ -187,6 +193,3 @@ def within_patience(work: threading.Thread) -> bool:
     """Whether a thread came to its end."""
     work.join(30)
     return not work.is_alive()
-
-
-__all__ = ["BackEnd", "KafkaBackEnd", "SqliteBackEnd", "wait_until", "within_patience"]

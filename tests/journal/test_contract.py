@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from kanal.journal import HEADER_OVERHEAD_BYTES, MAX_RECORD_BYTES, BatchLimit, J
 from kanal.records import place_of
 from kanal.topics import REPORTS, contacts, message_received
 from tests.journal.appender import open_journal
-from tests.journal.back_ends import BackEnd, KafkaBackEnd, SqliteBackEnd, wait_until, within_patience
+from tests.journal.back_ends import BackEnd, KafkaBackEnd, SqliteBackEnd, within_patience
 from tests.journal.reading import by_key, from_first, ids, positions, read, read_all, read_until, record, records
+from tests.servers.processes import wait_until
 
 CONTACTS = contacts("sms")
 MESSAGES = message_received("sms")
@@ -164,7 +165,7 @@ def test_nothing_submitted_is_left_in_the_dark_by_a_close(back_end: BackEnd, jou
     """Whoever submits while another thread closes gets an answer: durable, or not."""
     if isinstance(back_end, KafkaBackEnd):
         pytest.skip("on Kafka nothing submits any more when the journal is closed; the outboxes keep what is left")
-    submitted = []
+    submitted: list[Future[None]] = []
 
     def submit() -> None:
         while not submitted or not submitted[-1].done() or submitted[-1].exception(0) is None:
@@ -321,9 +322,9 @@ def test_a_record_for_an_unknown_topic_is_the_callers_bug_and_nobody_elses(journ
     assert ids(read_all(journal, "unknown", 1)) == ["b/0"]
 
 
-def _poll_until_refused(journal: Journal, group: str, start: Callable[[Place], int | None]) -> None:
+def _poll_until_refused(journal: Journal, group: str, topic: str, start: Callable[[Place], int | None]) -> None:
     """On one journal the refusal comes with the reader, on the other with its first batch."""
-    reader = journal.reader(group, [REPORTS], start)
+    reader = journal.reader(group, [topic], start)
     try:
         read_until(reader, lambda _: False)
     finally:
@@ -335,7 +336,7 @@ def test_an_offset_beyond_the_end_is_refused(journal: Journal) -> None:
     journal.append(records(KEYS, 2))
     ends = {Place(REPORTS, partition): bounds.end for partition, bounds in journal.bounds(REPORTS).items()}
     with pytest.raises(OffsetsRefused, match="beyond"):
-        _poll_until_refused(journal, "beyond", lambda place: ends[place] + (place.partition == 0))
+        _poll_until_refused(journal, "beyond", REPORTS, lambda place: ends[place] + (place.partition == 0))
     reader = journal.reader("at-the-end", [REPORTS], lambda place: ends[place])
     assert list(reader.poll(BatchLimit(), 1)) == []
     journal.append(records(KEYS, 1))
@@ -354,13 +355,10 @@ def test_an_expired_offset_is_refused(back_end: BackEnd, journal: Journal) -> No
     back_end.expire(MESSAGES)
     assert journal.bounds(MESSAGES)[place.partition].first == half[0].offset + 10
     journal.append([record("a", 10, MESSAGES)])
-    for group, start in (("slow", None), ("given", first)):
-        reader = None
-        with pytest.raises(OffsetsRefused, match="expired"):
-            reader = journal.reader(group, [MESSAGES], lambda asked, start=start: start if asked == place else None)
-            read_until(reader, lambda _: False)
-        if reader is not None:
-            reader.close()
+    with pytest.raises(OffsetsRefused, match="expired"):
+        _poll_until_refused(journal, "slow", MESSAGES, from_first)
+    with pytest.raises(OffsetsRefused, match="expired"):
+        _poll_until_refused(journal, "given", MESSAGES, lambda asked: first if asked == place else None)
     assert ids(read_all(journal, "new", 1, [MESSAGES])) == ["a/10"]
 
 
@@ -497,8 +495,7 @@ def test_a_full_disk_leaves_nothing_of_the_group_behind(tmp_path: Path) -> None:
     back_end.hold()  # so that all of these wait for one commit
     journal.submit([record("plug", 0, size=100_000)])
     group = [journal.submit([record("a", 1)]), journal.submit([record("b", 0, size=500_000)]), journal.submit([record("c", 0)])]
-    assert back_end._lock is not None
-    back_end._lock.close()  # type: ignore[attr-defined]
+    back_end._lock.close()
     for future in group:
         with pytest.raises(JournalAway, match="cannot write"):
             future.result(20)

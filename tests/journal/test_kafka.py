@@ -223,7 +223,7 @@ class FakeConsumer:
         if batch == "revoke":
             self.revoke()
             return []
-        return batch  # type: ignore[no-any-return]
+        return batch
 
 
 def _reader(*batches: Any) -> KafkaReader:

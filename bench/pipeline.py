@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
+from kanal_normalizer import tables as normalizer_tables
+from kanal_normalizer.handler import NormalizerHandler
+from kanal_router.handler import RouterHandler
+from kanal_tracker import tables as tracker_tables
+from kanal_tracker.handler import TrackerHandler
 
 from kanal import replies, stage_tables
 from kanal.database import Database
@@ -19,11 +24,6 @@ from kanal.pack import find_pack, load_pack
 from kanal.records import message_records
 from kanal.replies import ReplyHandler
 from kanal.stage import Handler, StageLoop
-from kanal_normalizer import tables as normalizer_tables
-from kanal_normalizer.handler import NormalizerHandler
-from kanal_router.handler import RouterHandler
-from kanal_tracker import tables as tracker_tables
-from kanal_tracker.handler import TrackerHandler
 
 MESSAGES = 5_000
 TEXTS = (

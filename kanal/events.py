@@ -406,7 +406,7 @@ def decode(ce_type: str, value: bytes) -> Event:
         raise InvalidEvent("the record's ce_type names no event of Kanal", reason="unknown-event")
     if int(version) > MAJOR_VERSION:
         raise NewerEvent(f"{name} has major version {version}, this reader knows {MAJOR_VERSION}")
-    if _NUL.search(value):  # PostgreSQL cannot store it, and no writer of Kanal lets it through
+    if b"\\u0000" in value and _NUL.search(value):  # PostgreSQL cannot store it, and no writer of Kanal lets it through
         raise InvalidEvent("the event holds a NUL character", reason="nul-character")
     try:
         event: Event = _DECODERS[name].decode(value)

@@ -57,6 +57,7 @@ class KafkaJournal:
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         self._options = {"bootstrap.servers": server_of(url), "client.id": "kanal", **(options or {})}
         self._closing = threading.Event()
+        self._closed = False
         self._admin = AdminClient(dict(self._options))
         self._identities: dict[str, str] = {}
         self._submitting = threading.Lock()
@@ -73,6 +74,9 @@ class KafkaJournal:
             return done
         acknowledged = _Countdown(len(records), done)
         with self._submitting:  # the records of one call stay together and in order
+            if self._closed:
+                acknowledged.fail(JournalAway("the journal is closed"))
+                return done
             for record in records:
                 self._produce(record, acknowledged)
                 if acknowledged.failed:  # what follows must not overtake it: the caller repeats all of them
@@ -124,7 +128,11 @@ class KafkaJournal:
         self._closing.wait(min(timeout_seconds, 0.02))  # nobody tells us of appends elsewhere; a reader's poll does wait
 
     def close(self) -> None:
-        self._producer.flush(5.0)  # what stays unacknowledged is still in the caller's outbox or was never acknowledged outside
+        self._closed = True
+        with self._submitting:  # so that nothing is submitted behind the end
+            self._producer.flush(5.0)  # what stays unacknowledged is still in the caller's outbox or was never acknowledged outside
+            self._producer.purge()
+            self._producer.flush(1.0)  # whoever still waits is told
         self._closing.set()
         self._poller.join(2.0)
 
@@ -149,7 +157,7 @@ class KafkaJournal:
                 )  # fmt: skip
                 return
             except BufferError:
-                if time.monotonic() > deadline:
+                if self._closed or time.monotonic() > deadline:
                     acknowledged.fail(JournalAway("the queue to Kafka is full"))
                     return
                 time.sleep(0.005)

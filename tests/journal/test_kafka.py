@@ -152,6 +152,21 @@ def test_a_killed_broker_loses_nothing_acknowledged_and_keeps_every_keys_order(j
 
 
 @pytest.mark.servers
+def test_closing_while_kafka_is_away_tells_whoever_waits(journal: KafkaJournal, kafka: KafkaServer) -> None:
+    """No future stays undone for ever: what was not acknowledged is reported as such, and is still the caller's to repeat."""
+    journal.append(records(["a"], 1))
+    kafka.pause()
+    try:
+        future = journal.submit(records(["b"], 3))
+        journal.close()
+    finally:
+        kafka.resume()
+        kafka.wait_ready()
+    with pytest.raises(JournalAway):
+        future.result(0)
+
+
+@pytest.mark.servers
 def test_a_start_that_cannot_be_told_yet_is_asked_for_again(journal: KafkaJournal) -> None:
     """A database that is away when partitions are assigned costs a failed poll, not the partitions."""
     journal.append(records(KEYS, 2))

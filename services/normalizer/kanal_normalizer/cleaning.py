@@ -11,6 +11,7 @@ _LABEL = re.compile(r"^\s*(?:permasalahan|isi laporan|laporan)\s*:\s*", re.IGNOR
 _BLANK_LINES = re.compile(r"\n\s*\n(?:\s*\n)+")
 _BLANKS = re.compile(r"[ \t\u00a0]+")
 _RUNS = re.compile(r"([.!?\-_=*~])\1{3,}")
+_ASCII_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _NOT_WORDS = re.compile(r"[^\w\s]|_")
 
 
@@ -22,10 +23,16 @@ def clean_text(text: str) -> str:
     for _ in range(2):  # the city's older systems stored &amp;amp;
         text = html.unescape(text)
     text = unicodedata.normalize("NFKC", text)
-    text = "".join(character for character in text if character in "\n\t" or unicodedata.category(character)[0] != "C")
+    text = _without_controls(text)
     text = _RUNS.sub(r"\1\1\1", _BLANKS.sub(" ", text))
     lines = "\n".join(line.strip() for line in text.splitlines())
     return _LABEL.sub("", _BLANK_LINES.sub("\n\n", lines)).strip()[:MAX_CHARACTERS].strip()
+
+
+def _without_controls(text: str) -> str:
+    if text.isascii():
+        return _ASCII_CONTROLS.sub("", text)
+    return "".join(character for character in text if character in "\n\t" or unicodedata.category(character)[0] != "C")
 
 
 def words_of(text: str) -> list[str]:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from kanal.numbers import check_symbol
+
 _KEEP = re.compile(r"\b(?:[A-Z]{2}[-– ]?(?:[2-9A-HJKMNP-TW-Z]{4}[-– ]?){2}[2-9A-HJKMNP-TW-Z]{4}|JK\d{10})\b", re.IGNORECASE)
 """Tracking numbers, old and new: they look like account numbers and must survive."""
 
@@ -27,9 +29,17 @@ def mask(text: str) -> str:
     """`text` with phone, identity, account numbers, plates and mail addresses replaced by their kind. Masking twice = once."""
     pieces, position = [], 0
     for kept in _KEEP.finditer(text):
+        if not _is_number(kept.group()):
+            continue
         pieces += [_mask(text[position : kept.start()]), kept.group()]
         position = kept.end()
     return "".join([*pieces, _mask(text[position:])])
+
+
+def _is_number(typed: str) -> bool:
+    """A phone without 0 and 1 behind a word of two letters ("WA 6285…") has the shape of a number, but not its check symbol."""
+    symbols = re.sub(r"[-– ]", "", typed).upper()
+    return (len(symbols) == 12 and symbols.startswith("JK") and symbols[2:].isdigit()) or check_symbol(symbols[2:-1]) == symbols[-1]
 
 
 def _mask(text: str) -> str:

@@ -72,11 +72,10 @@ def _fill_and_free(small: Path) -> None:
             citizen.send("LAPOR pohon tumbang di kelurahan Menteng")
             citizen.wait_for("Laporan diterima")
             filler = small / "filler"
-            with filler.open("wb") as file:
+            with filler.open("wb", buffering=0) as file:
                 try:
                     while True:
                         file.write(b"x" * 4096)
-                        file.flush()
                 except OSError:
                     pass
             statuses = [_try_sms(town, index) for index in range(40)]

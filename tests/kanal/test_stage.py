@@ -458,11 +458,17 @@ def test_a_record_after_the_deadly_one_is_not_blamed(bench: Bench) -> None:
 def test_any_history_of_crashes_and_repeats_saves_each_word_once(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str], records: int
 ) -> None:
-    """Whatever the order of crashes, clean stops, new words and repeats."""
+    """Whatever the order of crashes, clean stops, new words and repeats.
+
+    After two crashes comes a clean run: a record that is in hand at three deaths is set aside by design (tested above).
+    """
     bench = Bench(tmp_path_factory.mktemp("bench"))
     sent: list[str] = []
+    crashes = 0
     try:
-        for step in [*steps, "stop"]:
+        for wanted in [*steps, "stop"]:
+            step = "stop" if wanted.startswith("kill") and crashes == 2 else wanted
+            crashes = 0 if step == "stop" else crashes + step.startswith("kill")
             if step == "send":
                 sent += [f"w{len(sent)}", f"w{len(sent) + 1}"]
                 bench.send(*sent[-2:])

@@ -11,6 +11,9 @@ from kanal.events import Part
 
 REGION = "ID"
 MAX_TEXT_CHARACTERS = 10_000
+MAX_SHORT_CODE = 6
+"""Digits of a short code of Indonesia's networks; `phonenumbers` would make a local number of it."""
+
 MAX_PARTS = 255
 """An 8-bit field in the user data header (3GPP TS 23.040, 9.2.3.24.1)."""
 
@@ -95,6 +98,8 @@ def _string(fields: dict[str, Any], name: str, max_characters: int) -> str:
 
 def _sender(typed: str) -> tuple[str, bool]:
     """E.164 whatever the gateway writes (0812…, 62812…, +62812…). Names and short codes are kept: nobody can answer them."""
+    if any(character.isalpha() for character in typed) or len(typed) <= MAX_SHORT_CODE:
+        return typed, False
     candidate = f"+{typed}" if typed.startswith("62") and typed.isdigit() else typed
     try:
         number = phonenumbers.parse(candidate, REGION)
@@ -116,6 +121,6 @@ def _part(fields: dict[str, Any]) -> Part | None:
 
 def _whole(fields: dict[str, Any], name: str) -> int:
     text = _string(fields, name, 5)
-    if not text.isdigit() or not 1 <= int(text) <= MAX_PARTS:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MAX_PARTS:
         raise InvalidInput(name, f"must be a whole number from 1 to {MAX_PARTS}")
     return int(text)

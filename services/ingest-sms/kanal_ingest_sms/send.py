@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 import requests
+from urllib3.exceptions import NewConnectionError
 
 from kanal.errors import TemporaryFailure
 from kanal.outgoing import keep_file
@@ -55,16 +56,23 @@ class SmsDeliver:
         headers = {"Content-Type": "application/json", SIGNATURE_HEADER: signature(gateway.secret, body)}
         try:
             response = self._session.post(gateway.send_url, data=body, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False)
-        except requests.ConnectTimeout:
-            raise TemporaryFailure("the gateway does not answer", reason="gateway-away") from None
-        except (requests.Timeout, requests.ConnectionError):
-            raise AnswerLost("the gateway's answer did not come", reason="gateway-silent") from None
+        except requests.RequestException as error:
+            raise _failure(error) from None
         _judge(response.status_code)
+
+
+def _failure(error: requests.RequestException) -> TemporaryFailure:
+    """A connection that was never made carried nothing; after that nobody knows."""
+    cause = getattr(error.args[0] if error.args else None, "reason", None)
+    if isinstance(error, requests.ConnectTimeout) or isinstance(cause, NewConnectionError):
+        return TemporaryFailure("the gateway does not answer", reason="gateway-away")
+    return AnswerLost("the gateway's answer did not come", reason="gateway-silent")
 
 
 def _judge(status: int) -> None:
     if 200 <= status < 300:
         return
-    if status in (401, 403, 408, 409, 425, 429) or status >= 500:  # 401/403: our secret is wrong, not the citizen's number
+    # 3xx, 401, 403, 404, 405: our address or secret is wrong, not the citizen's number
+    if status < 400 or status in (401, 403, 404, 405, 408, 409, 425, 429) or status >= 500:
         raise TemporaryFailure(f"the gateway answers {status}", reason=f"gateway-{status}")
     raise Undeliverable(f"the gateway answers {status}", reason=f"gateway-{status}")

@@ -6,6 +6,7 @@ whole SMS of their own instead of concatenated parts: the gateway's API takes on
 
 import re
 import unicodedata
+from itertools import count
 
 GSM_BASIC = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
@@ -13,9 +14,6 @@ GSM_BASIC = frozenset(
 GSM_EXTENDED = frozenset("^{}\\[~]|€\f")
 GSM_CHARACTERS = 160
 UCS2_UNITS = 70
-_COUNTER_ROOM = 8
-"""For "(10/12) " in front of a part."""
-
 _PLAIN = str.maketrans(
     {"–": "-", "—": "-", "‘": "'", "’": "'", "“": '"', "”": '"', "…": "...", "\u00a0": " ", "`": "'", "•": "-", "\t": " "}
 )
@@ -29,8 +27,11 @@ def sms_texts(text: str) -> list[str]:
     limit = GSM_CHARACTERS if gsm else UCS2_UNITS
     if length(text, gsm=gsm) <= limit:
         return [text]
-    pieces = _pieces(text, limit - _COUNTER_ROOM, gsm=gsm)
-    return [f"({index}/{len(pieces)}) {piece}" for index, piece in enumerate(pieces, start=1)]
+    for digits in count(1):  # "(1/9) " needs less room than "(10/12) "
+        pieces = _pieces(text, limit - 2 * digits - 4, gsm=gsm)
+        if len(pieces) < 10**digits:
+            return [f"({index}/{len(pieces)}) {piece}" for index, piece in enumerate(pieces, start=1)]
+    raise AssertionError("a text has an end")
 
 
 def plain(text: str) -> str:
@@ -81,13 +82,19 @@ def _longest(text: str, limit: int, *, gsm: bool) -> str:
         if used > limit:
             break
     cut = end
-    while cut > 1 and (_clings(text[cut]) or text[cut - 1] == "\u200d"):
+    while cut > 1 and (_clings(text[cut]) or text[cut - 1] == "\u200d" or _halves_a_flag(text, cut)):
         cut -= 1
     return text[: cut if cut > 1 else end]
 
 
 def _clings(character: str) -> bool:
-    return bool(unicodedata.combining(character)) or character in "\u200d\ufe0f" or "\U0001f3fb" <= character <= "\U0001f3ff"
+    return unicodedata.category(character).startswith("M") or character == "\u200d" or "\U0001f3fb" <= character <= "\U0001f3ff"
+
+
+def _halves_a_flag(text: str, cut: int) -> bool:
+    """A flag is two letters of a country, each a character: a cut behind an odd one parts them."""
+    before = re.search(r"[\U0001f1e6-\U0001f1ff]*$", text[:cut])
+    return "\U0001f1e6" <= text[cut] <= "\U0001f1ff" and before is not None and len(before.group()) % 2 == 1
 
 
 def _bare(character: str) -> str:

@@ -7,6 +7,7 @@ import unicodedata
 MAX_CHARACTERS = 20_000
 """Of a report's text; the whole is in the received message and, for mail, in the sealed original."""
 
+_LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _LABEL = re.compile(r"^\s*(?:permasalahan|isi laporan|laporan)\s*:\s*", re.IGNORECASE)
 _BLANK_LINES = re.compile(r"\n\s*\n(?:\s*\n)+")
 _BLANKS = re.compile(r"[ \t\u00a0]+")
@@ -20,8 +21,13 @@ def clean_text(text: str) -> str:
 
     Cleaning twice = cleaning once.
     """
-    for _ in range(2):  # the city's older systems stored &amp;amp;
-        text = html.unescape(text)
+    while (cleaner := _cleaned(text)) != text:  # the city's older systems stored &amp;amp;, and what is cleaned may show more
+        text = cleaner
+    return text
+
+
+def _cleaned(text: str) -> str:
+    text = _LINE_ENDS.sub("\n", html.unescape(text))
     text = unicodedata.normalize("NFKC", text)
     text = _without_controls(text)
     text = _RUNS.sub(r"\1\1\1", _BLANKS.sub(" ", text))

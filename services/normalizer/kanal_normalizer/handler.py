@@ -36,7 +36,10 @@ class NormalizerHandler:
 
     def load(self, connection: Connection, inputs: Sequence[Input]) -> "_State":
         readings = {each.event_id: _readable(each.event, self._book.pack) for each in inputs}
-        return _State(tables.load(connection, _wanted(inputs, readings)), readings)
+        wanted = _wanted(inputs, readings)
+        parts = tables.load_parts(connection, wanted.long_messages)
+        wanted.numbers.update(_mentioned_in_the_whole(inputs, parts, self._book.pack))
+        return _State(tables.load(connection, wanted, parts), readings)
 
     def decide(self, message: Input, state: "_State") -> Decision:
         if isinstance(message.event, PartsExpired):
@@ -59,13 +62,18 @@ class NormalizerHandler:
 
     def _part(self, message: Input, reading: Reading, memory: Memory) -> Decision:
         part = rules.kept(reading.message, message.place)
+        before = memory.parts.get(part.long_message, {}).get(part.part)
+        if before is not None:  # under another id: the gateway repeats it, or the phone uses its reference again
+            again = rules.Outcome("duplicate", "part-of-longer-sms", "the same part again")
+            same = before.message.text == part.message.text
+            return _decision([reading.message], again if same else rules.settle(reading, memory, self._book))
         waiting = rules.part_of_longer_sms(reading.message, part, memory)
         if waiting is not None:
             return Decision(changes=waiting.changes, outcome=waiting.outcome)
-        late_for = memory.cut_short.get(part.long_message)
-        if late_for is not None and part.part in late_for.missing:
+        late_for = rules.late_for(part, memory)
+        if late_for is not None:
             return _decision([reading.message], rules.late_part(reading, late_for.number, self._book))
-        parts = [*(p for p in memory.parts.get(part.long_message, {}).values() if p.part != part.part), part]
+        parts = [*memory.parts.get(part.long_message, {}).values(), part]
         outcome = rules.settle(read(rules.joined_message(parts), self._book.pack), memory, self._book)
         whole = _decision([each.message for each in sorted(parts, key=lambda p: p.part)], outcome)
         return whole._replace(changes=[*whole.changes, tables.Joined(part.long_message)])
@@ -126,6 +134,15 @@ def _wanted(inputs: Sequence[Input], readings: Mapping[str, Reading | None]) -> 
             wanted.long_messages.add(rules.long_message_key(message))
     wanted.long_messages.update(each.event.long_message for each in inputs if isinstance(each.event, PartsExpired))
     return wanted
+
+
+def _mentioned_in_the_whole(inputs: Sequence[Input], kept: Sequence[tables.KeptPart], pack: Pack) -> set[str]:
+    """Numbers in longer SMS as they will be read: with the parts that came before, and where a number is cut in two."""
+    arrived = [rules.kept(each.event, each.place) for each in inputs if isinstance(each.event, MessageReceived) and each.event.part]
+    wholes: dict[str, dict[int, tables.KeptPart]] = {}
+    for part in [*arrived, *kept]:
+        wholes.setdefault(part.long_message, {})[part.part] = part
+    return {number for parts in wholes.values() for number in read(rules.joined_message(list(parts.values())), pack).mentions}
 
 
 def _expiry(part: tables.KeptPart, now: datetime) -> Input:

@@ -10,9 +10,11 @@ from kanal.numbers import find_numbers
 from kanal.pack import Pack
 from kanal_normalizer.cleaning import clean_text, words_of
 
-_ASK = re.compile(r"^\W*(?:cek|check|status|cek status|info)\b[\s:.#\-]*(?:(?:laporan|lap|no|nomor|report)\b[\s:.#]*)*", re.IGNORECASE)
+_ASK = re.compile(
+    r"^\W*(?:(?:cek|check) status|cek|check|status|info)\b[\s:.#\-]*(?:(?:laporan|lap|no|nomor|report)\b[\s:.#]*)*", re.IGNORECASE
+)
 _NOT_FIXED = re.compile(r"^\W*(?:belum|blm|not fixed|masih belum)\b", re.IGNORECASE)
-_NEW = re.compile(r"^\W*(?:lapor|laporan baru|baru|new report)\b[\s:,.\-]*", re.IGNORECASE)
+_NEW = re.compile(r"^\W*(?:lapor|laporan baru|new report)\b[\s:,.\-]*", re.IGNORECASE)
 _TYPED_NUMBER = re.compile(r"[A-Z0-9][A-Z0-9\- ]{3,24}", re.IGNORECASE)
 _QUESTION_STEMS = frozenset(
     """bagaimana gimana gmn kabar kabarnya kelanjutan kelanjutannya progres progress perkembangan perkembangannya update
@@ -56,7 +58,8 @@ def read(message: MessageReceived, pack: Pack) -> Reading:
         rest = rest[: mention.start] + " " + rest[mention.end :]
     command = _ASK.match(text)
     behind = _ASK.sub("", rest, count=1).strip(" .?!,#:-\n") if command else ""
-    bare_number = bool(mentions) and not words_of(rest)
+    old_numbers = tuple(dict.fromkeys(match.group().upper() for match in pack.old_number.finditer(text)))
+    bare_number = bool(mentions or old_numbers) and not words_of(pack.old_number.sub(" ", rest))
     typed = behind if command and not mentions and _may_be_a_number(behind) else ""
     only_asks = bare_number or bool(command and (not words_of(behind) or typed)) or (bool(message.reply_to) and _only_asks(rest))
     masked = mask(text)
@@ -66,13 +69,19 @@ def read(message: MessageReceived, pack: Pack) -> Reading:
         masked=masked,
         words=words_of(text),
         mentions=mentions,
-        old_numbers=tuple(dict.fromkeys(match.group().upper() for match in pack.old_number.finditer(text))),
-        text_hash=hashlib.sha256(" ".join(words_of(text)).encode()).hexdigest()[:32],
+        old_numbers=old_numbers,
+        text_hash=_hash(text, message),
         asks=only_asks,
         asked_for=mask(typed.upper()),
         says_not_fixed=bool(_NOT_FIXED.match(text)) and (len(words_of(text)) <= 40 or bool(mentions)),
         wants_new=bool(_NEW.match(text)) or message.always_new,
     )
+
+
+def _hash(text: str, message: MessageReceived) -> str:
+    """Of the words and of what was sent with them: another photo says something else. Sealed originals differ each time."""
+    files = sorted(attachment.sha256 for attachment in message.attachments if not attachment.sealed)
+    return hashlib.sha256(" ".join([*words_of(text), *files]).encode()).hexdigest()[:32]
 
 
 def _with_subject(message: MessageReceived) -> str:
@@ -97,4 +106,4 @@ def _only_asks(text: str) -> bool:
 
 
 def _may_be_a_number(text: str) -> bool:
-    return len(words_of(text)) <= 3 and bool(_TYPED_NUMBER.fullmatch(text)) and any(character.isdigit() for character in text)
+    return len(words_of(text)) <= 4 and bool(_TYPED_NUMBER.fullmatch(text)) and any(character.isdigit() for character in text)

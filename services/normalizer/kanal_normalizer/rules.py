@@ -1,6 +1,7 @@
 """The rule book: a chain of small rules, the first that applies decides and gives its reason. Pure.
 
-Order: part of a longer SMS · repeat · automatic mail · status question · not fixed · follow-up · new report.
+Order: part of a longer SMS · repeat · automatic mail · status question · not fixed · follow-up ·
+same conversation · new report.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +22,10 @@ from kanal_normalizer.understanding import Understanding
 
 CONVERSATION_CHANNELS = frozenset({"sms"})
 """Channels without threads, where a further message within the set time goes on with the same report."""
+
+
+LATE_SECONDS = 86_400
+"""A part that comes later than this after its message was closed is none of it."""
 
 
 class Book(NamedTuple):
@@ -51,6 +56,8 @@ def repeat(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     if seen is None or message.always_new or message.automatic:
         return None
     if seen.seen_at < minutes_before(message.received_at, book.pack.repeat_minutes):
+        return None
+    if message.reply_to and _report_of(message.reply_to, memory) != seen.number:
         return None
     # The id is derived from the first message: a machine that repeats itself for ever gets one answer.
     answer = _reply(message, "already-received", {"number": seen.number}, seen.number, answers=seen.message_id)
@@ -96,22 +103,30 @@ def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
 
 
 def follow_up(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
-    """A reply with our token, a number of the same sender, or the same SMS conversation within the set time."""
+    """A reply with our token, from whichever address, or the number of a report of the same sender."""
     message = reading.message
-    if reading.wants_new:
+    if message.always_new or (reading.wants_new and not message.reply_to):
         return None
     if message.reply_to:
         return _appended(reading, _report_of(message.reply_to, memory), "follow-up", "reply to our message", book)
     for number in reading.mentions:
         if _is_of_sender(number, message, memory):
             return _appended(reading, _report_of(number, memory), "follow-up", "number of the same sender", book)
+    return None
+
+
+def same_conversation(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
+    """Where there are no threads, what comes within the set time goes on with the same report. Danger is a report of its own."""
+    message = reading.message
     conversation = memory.conversations.get(message.conversation)
-    if message.channel not in CONVERSATION_CHANNELS or conversation is None:
+    if reading.wants_new or conversation is None or message.channel not in CONVERSATION_CHANNELS:
         return None
     if conversation.last_at < minutes_before(message.received_at, book.pack.conversation_minutes):
         return None
+    if book.understanding.emergency(reading.words):
+        return None
     reason = f"same conversation within {book.pack.conversation_minutes} minutes"
-    return _appended(reading, conversation.number, "follow-up", reason, book, by_conversation=True)
+    return _appended(reading, conversation.number, "same-conversation", reason, book, by_conversation=True)
 
 
 def new_report(reading: Reading, memory: Memory, book: Book) -> Outcome:
@@ -119,7 +134,7 @@ def new_report(reading: Reading, memory: Memory, book: Book) -> Outcome:
     return register(reading, book, incomplete=False)
 
 
-RULES: Sequence[Rule] = (repeat, automatic_mail, status_question, not_fixed, follow_up, new_report)
+RULES: Sequence[Rule] = (repeat, automatic_mail, status_question, not_fixed, follow_up, same_conversation, new_report)
 
 
 def settle(reading: Reading, memory: Memory, book: Book) -> Outcome:
@@ -184,14 +199,20 @@ def settled(message: MessageReceived, outcome: Outcome, rule: str = "") -> Emit:
 
 def part_of_longer_sms(message: MessageReceived, part: KeptPart, memory: Memory) -> Outcome | None:
     """A part waits for the others; the last one lets the whole through (None). A part that comes too late is a follow-up."""
-    late_for = memory.cut_short.get(part.long_message)
-    if late_for is not None and part.part in late_for.missing:
+    if late_for(part, memory) is not None:
         return None
     present = set(memory.parts.get(part.long_message, {})) | {part.part}
     assert message.part is not None
     if len(present) < message.part.total:
         return Outcome("part-waiting", "part-of-longer-sms", f"{len(present)} of {message.part.total}", changes=[part])
     return None
+
+
+def late_for(part: KeptPart, memory: Memory) -> CutShort | None:
+    """The message that was registered without this part. Phones count references to 255: after a day it is another message."""
+    cut = memory.cut_short.get(part.long_message)
+    fresh = cut is not None and part.received_at <= cut.closed_at + LATE_SECONDS
+    return cut if cut is not None and fresh and part.part in cut.missing else None
 
 
 def joined_message(parts: Sequence[KeptPart]) -> MessageReceived:
@@ -270,7 +291,7 @@ def _asked(message: MessageReceived, number: str, reason: str, others: tuple[str
 
 
 def _reply(message: MessageReceived, kind: str, values: dict[str, str], number: str, answers: str = "") -> Emit:
-    reply_id = derive_id("normalizer", answers or message.message_id, kind)
+    reply_id = derive_id("normalizer", answers or message.message_id, "reply", kind)
     event = ReplyRequested(
         reply_id=reply_id,
         channel=message.channel,

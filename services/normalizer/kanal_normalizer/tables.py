@@ -156,7 +156,13 @@ class Wanted(NamedTuple):
     long_messages: set[str]
 
 
-def load(connection: Connection, wanted: Wanted) -> Memory:
+def load_parts(connection: Connection, long_messages: set[str]) -> list[KeptPart]:
+    """The parts that wait."""
+    rows = connection.execute(select(parts).where(parts.c.long_message.in_(long_messages)).order_by(parts.c.part))
+    return [_kept_part(row) for row in rows]
+
+
+def load(connection: Connection, wanted: Wanted, waiting: Sequence[KeptPart]) -> Memory:
     """One query a table."""
     memory = Memory()
     for row in connection.execute(select(numbers).where(numbers.c.number.in_(wanted.numbers))):
@@ -171,8 +177,8 @@ def load(connection: Connection, wanted: Wanted) -> Memory:
         memory.conversations[row.conversation] = Conversation(*row)
     for row in connection.execute(select(texts).where(texts.c.sender_key.in_(wanted.senders))):
         memory.texts[row.sender_key, row.text_hash] = SeenText(*row)
-    for row in connection.execute(select(parts).where(parts.c.long_message.in_(wanted.long_messages)).order_by(parts.c.part)):
-        memory.apply(_kept_part(row))
+    for part in waiting:
+        memory.apply(part)
     for row in connection.execute(select(cut_short).where(cut_short.c.long_message.in_(wanted.long_messages))):
         missing = frozenset(int(part) for part in row.missing.split())
         memory.cut_short[row.long_message] = CutShort(row.long_message, row.number, missing, row.closed_at)

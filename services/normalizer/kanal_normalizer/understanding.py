@@ -10,7 +10,23 @@ OTHER = "other"
 """The category when no word points anywhere."""
 
 _AREA_TITLES = ("kelurahan", "kel", "keluarahan", "kelurahaan")
-_NOT_AN_AREA = ("kecamatan", "kec", "jalan", "jl", "jln", "jend", "gang", "gg", "stasiun", "pasar", "rs", "rumah", "polsek", "puskesmas")
+_NOT_AN_AREA = (
+    "kecamatan",
+    "kec",
+    "jalan",
+    "jl",
+    "jln",
+    "jend",
+    "raya",
+    "gang",
+    "gg",
+    "stasiun",
+    "pasar",
+    "rs",
+    "rumah",
+    "polsek",
+    "puskesmas",
+)
 """In front of a name these say that something else is meant: a street, a station, the district of the same name."""
 
 _T = TypeVar("_T")

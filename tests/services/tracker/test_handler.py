@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from kanal_tracker import tables
 from kanal_tracker.handler import PARKED_HOURS, TrackerHandler
 from kanal_tracker.rebuild import rebuild
+from sqlalchemy import select
 
-from kanal import topics
+from kanal import stage_tables, topics
 from kanal.events import DeadLetter, Event, ReportRegistered, UpdateRequested
 from kanal.journal import Place
 from kanal.records import redriven
@@ -188,6 +189,34 @@ def test_rebuilding_gives_the_same_tables_and_says_nothing(city: City) -> None:
     report = city.report()
     assert report is not None
     assert report.status == "in-progress"
+
+
+def test_what_came_while_the_tracker_was_stopped_is_left_to_it(city: City) -> None:
+    """Rebuilding sends no replies, so it must not fold what the stage has not handled yet: its notices would never go out."""
+    city.say(registered(), routed())
+    city.run()
+    city.loop.stop()
+    city.say(requested("accept"))
+    rebuild(city.database, city.journal, jakarta())
+    city.run()
+    report = city.report()
+    assert report is not None
+    assert report.status == "in-progress"
+    assert [event.kind for event in city.told(topics.reply_requested("sms"))] == ["taken-up"]  # type: ignore[attr-defined]
+    assert [event.action for event in city.told(topics.REPORT_UPDATED)] == ["register", "route", "accept"]  # type: ignore[attr-defined]
+
+
+def test_after_a_rebuild_the_stage_goes_on_where_it_was(city: City) -> None:
+    """Its stored offset is that of the journal's end here, also when the row had been lost; nothing is read again."""
+    city.say(registered(), routed())
+    city.run()
+    city.loop.stop()
+    with city.database.begin() as connection:
+        before = connection.execute(select(stage_tables.stage_offsets)).all()
+        connection.execute(stage_tables.stage_offsets.update().values(clean=False))
+    rebuild(city.database, city.journal, jakarta())
+    with city.database.read() as connection:
+        assert connection.execute(select(stage_tables.stage_offsets)).all() == before
 
 
 def test_a_rebuild_that_is_killed_leaves_the_old_view(city: City, monkeypatch: pytest.MonkeyPatch) -> None:

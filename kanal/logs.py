@@ -1,9 +1,10 @@
 """Logging: structlog, JSON lines on standard output, pretty on a terminal. Never an address, a name or a text of a citizen."""
 
+import contextlib
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -20,7 +21,7 @@ def configure_logs(*, level: str = "INFO") -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr if sys.stderr.isatty() else sys.stdout),
+        logger_factory=lambda *_arguments: _LineLogger(sys.stderr if sys.stderr.isatty() else sys.stdout),
     )
     logging.basicConfig(level=logging.WARNING, format='{"event": "library", "logger": "%(name)s", "level": "%(levelname)s"}', force=True)
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd logs envelopes, which are addresses
@@ -29,6 +30,20 @@ def configure_logs(*, level: str = "INFO") -> None:
 def logger(service: str) -> Any:
     """A logger whose lines carry `service`."""
     return structlog.get_logger().bind(service=service)
+
+
+class _LineLogger:
+    """Writes lines. A log that cannot be written (full disk, closed pipe) must not become the failure of what it tells about."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def msg(self, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write(line + "\n")
+            self._file.flush()
+
+    log = debug = info = warn = warning = error = critical = fatal = exception = msg
 
 
 def _error_kind_only(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -79,6 +79,11 @@ class MailReceiver:
         asyncio.get_running_loop().call_later(0.05, fail_point, f"{SERVICE}.after-acknowledgement")
         return answer
 
+    async def handle_exception(self, error: Exception) -> str:
+        """Whatever goes wrong outside the commands above: the mail server tries again, and is told nothing of our insides."""
+        self._log.error("smtp_failed", error=error)
+        return "451 4.3.0 something is wrong on our side, try again"
+
     async def _receive(self, raw: bytes, envelope_sender: str, recipient: str) -> str:
         now = datetime.now(UTC)
         async with self._parsing:

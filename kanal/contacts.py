@@ -1,7 +1,6 @@
 """Who sent a message, without saying who: sender keys, conversations, sealed addresses, reply tokens."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 
@@ -54,7 +53,7 @@ def open_sealed(keys: Keys, sealed: str) -> Contact:
     """*Raises:* InvalidEvent when it was sealed for another key or is broken."""
     try:
         return msgspec.json.decode(open_bytes(keys, base64.b64decode(sealed)), type=Contact)
-    except (binascii.Error, msgspec.DecodeError):
+    except (ValueError, msgspec.DecodeError):  # no base64, or not even ASCII
         raise InvalidEvent("a sealed contact cannot be read", reason="contact-broken") from None
 
 

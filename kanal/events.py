@@ -143,6 +143,8 @@ class ReportRegistered(Event, frozen=True, kw_only=True):
     """`public` or `private`, as in the message."""
     emergency: str = ""
     """The word that made it an emergency; empty otherwise."""
+    due_at: datetime | None = None
+    """When it should be finished, by the category's hours at that time; None = by those of today."""
     mentions: tuple[str, ...] = ()
     """Other reports' numbers in the text, of strangers or in the city's older form."""
     incomplete: bool = False

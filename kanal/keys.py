@@ -36,7 +36,8 @@ def make_keys(directory: Path) -> bool:
         return False
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     private = PrivateKey.generate()
-    values = dict.fromkeys(NAMES[:3], b"") | {"contacts.public": bytes(private.public_key), "contacts.private": bytes(private)}
+    # The private key first: a set that lacks one of the others is seen to be broken, one that lacks it is not (services without).
+    values = {"contacts.private": bytes(private), "contacts.public": bytes(private.public_key)} | dict.fromkeys(NAMES[:3], b"")
     for name, value in values.items():
         write_secret(directory / name, (value or secrets.token_bytes(32)).hex())
     return True

@@ -23,13 +23,25 @@ def configure_logs(*, level: str = "INFO") -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=lambda *_arguments: _LineLogger(sys.stderr if sys.stderr.isatty() else sys.stdout),
     )
-    logging.basicConfig(level=logging.WARNING, format='{"event": "library", "logger": "%(name)s", "level": "%(levelname)s"}', force=True)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_WhoAndHowLoud('{"event": "library", "logger": "%(name)s", "level": "%(levelname)s"}'))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # aiosmtpd logs envelopes, which are addresses
 
 
 def logger(service: str) -> Any:
     """A logger whose lines carry `service`."""
     return structlog.get_logger().bind(service=service)
+
+
+class _WhoAndHowLoud(logging.Formatter):
+    """Neither the message of a library nor its exception: both may quote input."""
+
+    def formatException(self, _error: Any) -> str:  # noqa: N802 (logging's name)
+        return ""
+
+    def formatStack(self, _stack: str) -> str:  # noqa: N802 (logging's name)
+        return ""
 
 
 class _LineLogger:

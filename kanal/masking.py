@@ -1,48 +1,86 @@
-"""Masking of personal data in free text. Pure: text in, text out; what is masked is told by its kind only."""
+"""Masking of personal data in free text. Pure: text in, text out; what is masked is told by its kind only.
+
+One pass from left to right: first what must survive (tracking numbers, dates, clocks, amounts, coordinates), then mail addresses,
+plates, and runs of digits in any spacing, which are judged by their length and how they begin.
+"""
 
 import re
-from collections.abc import Sequence
 
 from kanal.numbers import check_symbol
 
-_KEEP = re.compile(r"\b(?:[A-Z]{2}[-– ]?(?:[2-9A-HJKMNP-TW-Z]{4}[-– ]?){2}[2-9A-HJKMNP-TW-Z]{4}|JK\d{10})\b", re.IGNORECASE)
-"""Tracking numbers, old and new: they look like account numbers and must survive."""
-
-RULES: Sequence[tuple[str, re.Pattern[str]]] = (
-    ("[email]", re.compile(r"[\w.+%\-]{1,64}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){0,6}")),
-    # Indonesian identity numbers: 16 digits, also typed in groups (NIK and KK are told apart by no rule).
-    ("[NIK]", re.compile(r"(?<!\d)\d{2}(?:[ .\-]?\d){14}(?!\d)")),
-    # +62…, 62…, 08… with any usual separators; 7 to 13 digits behind the prefix.
-    ("[telp]", re.compile(r"(?<![\d+])(?:\+|00)?62[ .\-]?(?:\(0\)[ ]?)?[1-9](?:[ .\-()]?\d){6,12}(?!\d)")),
-    ("[telp]", re.compile(r"(?<![\d+])\(?0[1-9]\d{0,2}\)?(?:[ .\-]?\d){6,10}(?!\d)")),
-    ("[telp]", re.compile(r"\+[1-9](?:[ .\-()]?\d){7,14}(?!\d)")),
-    # A mobile number written without its leading 0 (812…): ten to twelve digits that begin with 8.
-    ("[telp]", re.compile(r"(?<![\d.,])8[1-9]\d(?:[ .\-]?\d){7,9}(?!\d)")),
-    ("[rekening]", re.compile(r"(?<=rek)(?:ening)?(?:[ .:]*(?:no|nomor)?[ .:]*)(?:\d[ .\-]?){8,18}(?!\d)", re.IGNORECASE)),
-    # Number plates: one or two letters, one to four digits, one to three letters, written in capitals.
-    ("[plat]", re.compile(r"\b[A-Z]{1,2} ?\d{3,4} ?[A-Z]{2,3}\b")),
-    ("[nomor]", re.compile(r"(?<![\d.,])\d{10,20}(?![\d.,]?\d)")),
+_GAP = r"[ .\-–—/()\u00a0]"
+_PLATE_CODES = (
+    "A|B|D|E|F|G|H|K|L|M|N|P|R|S|T|W|Z|AA|AB|AD|AE|AG|BA|BB|BD|BE|BG|BH|BK|BL|BM|BN|BP|CC|CD|DA|DB|DC|DD|DE|DG|DH|DK|DL|DM|DN|DP|DR|DS|DT"
+    "|DW|EA|EB|ED|KB|KH|KT|KU|PA|PB|RI"
 )
+"""First letters of Indonesian number plates. Source: Regulation of the Chief of Police 7/2021, annex."""
+
+_TOKENS = re.compile(
+    rf"""
+      (?P<number>\b[A-Z]{{2}}[-–\ ]?(?:[2-9A-HJKMNP-TW-Z]{{4}}[-–\ ]?){{2}}[2-9A-HJKMNP-TW-Z]{{4}}\b(?!{_GAP}?\d)|\bJK\d{{10}}\b)
+    | (?P<date>(?<!\d)(?:\d{{1,2}}[-./\ ]\d{{1,2}}[-./\ ](?:19|20)\d\d|(?:19|20)\d\d-\d\d-\d\d|(?:19|20)\d\d\ ?[-–]\ ?(?:19|20)\d\d)
+        (?!\d|{_GAP}\d{{3}}))
+    | (?P<clock>(?<![\d.])[0-2]?\d[.:][0-5]\d(?:\ ?[-–]\ ?[0-2]?\d[.:][0-5]\d)?(?!{_GAP}?\d))
+    | (?P<amount>\bRp\.?\ ?\d[\d.,]*)
+    | (?P<coordinate>(?<![\d.])-?[1-9]\d{{0,2}}\.\d{{4,10}}(?![\d.]))
+    | (?P<email>(?<![\w.+%\-])[\w.+%\-]{{1,128}}@[\w\-]{{1,63}}(?:\.[\w\-]{{1,63}}){{0,6}})
+    | (?P<plate>\b(?-i:(?:{_PLATE_CODES})[\ \-]?\d{{2,4}}[\ \-]?(?!RT|RW|NO|KM)[A-Z]{{1,3}})\b)
+    | (?P<digits>\(?\+?\d(?:{_GAP}{{0,3}}\d)*)
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_ACCOUNT_IN_FRONT = re.compile(r"\brek(?:ening)?\b[^\d\n]{0,20}$", re.IGNORECASE)
+_GROUPED_IN_THREES = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
+_SURVIVING = frozenset({"date", "clock", "amount", "coordinate"})
 
 
 def mask(text: str) -> str:
     """`text` with phone, identity, account numbers, plates and mail addresses replaced by their kind. Masking twice = once."""
     pieces, position = [], 0
-    for kept in _KEEP.finditer(text):
-        if not _is_number(kept.group()):
-            continue
-        pieces += [_mask(text[position : kept.start()]), kept.group()]
-        position = kept.end()
-    return "".join([*pieces, _mask(text[position:])])
+    for token in _TOKENS.finditer(text):
+        pieces += [text[position : token.start()], _masked(token, text)]
+        position = token.end()
+    return "".join([*pieces, text[position:]])
+
+
+def _masked(token: "re.Match[str]", text: str) -> str:
+    kind, found = token.lastgroup, token.group()
+    if kind in _SURVIVING or (kind == "number" and _is_number(found)):
+        return found
+    if kind == "email":
+        return "[email]"
+    if kind == "plate":
+        return "[plat]"
+    if kind == "number":  # it only looks like one ("WA 8562 2222 2223"): what is behind its two letters is judged anew
+        return found[:2] + mask(found[2:])
+    return _judged(found, text[max(0, token.start() - 32) : token.start()])
+
+
+def _judged(run: str, before: str) -> str:
+    """What a run of digits is, by its length and its beginning; short ones and amounts are left as they are."""
+    digits = "".join(character for character in run if character.isdigit())
+    count = len(digits)
+    if count == 16:
+        return "[NIK]"
+    if _ACCOUNT_IN_FRONT.search(before) and count >= 8:
+        return "[rekening]"
+    if _GROUPED_IN_THREES.fullmatch(run):
+        return run
+    if _is_phone(run, digits):
+        return "[telp]"
+    return "[nomor]" if count >= 10 else run
+
+
+def _is_phone(run: str, digits: str) -> bool:
+    count = len(digits)
+    if run.lstrip("(").startswith("+") or digits.startswith("00"):
+        return 8 <= count <= 17
+    if digits.startswith(("0", "62")):
+        return 9 <= count <= 15
+    return digits.startswith("8") and digits[1:2] not in ("", "0") and 9 <= count <= 12
 
 
 def _is_number(typed: str) -> bool:
-    """A phone without 0 and 1 behind a word of two letters ("WA 6285…") has the shape of a number, but not its check symbol."""
-    symbols = re.sub(r"[-– ]", "", typed).upper()
-    return (len(symbols) == 12 and symbols.startswith("JK") and symbols[2:].isdigit()) or check_symbol(symbols[2:-1]) == symbols[-1]
-
-
-def _mask(text: str) -> str:
-    for kind, pattern in RULES:
-        text = pattern.sub(kind, text)
-    return text
+    """The check symbol fits, or it is one of the city's older numbers."""
+    symbols = re.sub(r"[-–\s]", "", typed).upper()
+    return (symbols.startswith("JK") and symbols[2:].isdigit() and len(symbols) == 12) or check_symbol(symbols[2:-1]) == symbols[-1]

@@ -55,11 +55,11 @@ def read_number(text: str, prefix: str) -> str:
     *Raises:* InvalidInput("number", …) that says which rule it breaks and, for a symbol that is never used, which one.
     """
     compact = re.sub(r"[\s\-–—_.]", "", text).upper()
-    if len(compact) == LENGTH + len(prefix) and compact.startswith(prefix):
+    if len(compact) != LENGTH and compact.startswith(prefix):
         compact = compact[len(prefix) :]
     for position, symbol in enumerate(compact, start=1):
         if symbol not in SYMBOLS:
-            raise InvalidInput("number", f"symbol {position} ({symbol[:1]!r}) is never used in a number")
+            raise InvalidInput("number", f"symbol {position} ({symbol}) is never used in a number")
     if len(compact) != LENGTH:
         raise InvalidInput("number", f"has {len(compact)} symbols after the prefix, a number has {LENGTH}")
     if check_symbol(compact[:-1]) != compact[-1]:
@@ -74,21 +74,29 @@ def find_numbers(text: str, prefix: str) -> list[Mention]:
     at least one digit or a hyphen is asked for too, so that shouted words are never taken for numbers.
     """
     found: dict[str, Mention] = {}
-    for match in _candidate(prefix).finditer(text):
-        typed = match.group(0)
-        if not match.group("prefix") and not re.search(r"[0-9\-]", typed):
-            continue
-        try:
-            number = read_number(typed, prefix)
-        except InvalidInput:
-            continue
-        found.setdefault(number, Mention(number, match.start(), match.end()))
+    candidate, position = _candidate(prefix), 0
+    while (match := candidate.search(text, position)) is not None:
+        number = _valid(match, prefix)
+        # What is none may begin with a word of four letters and hide one behind it.
+        position = match.end() if number else match.start() + 1
+        if number:
+            found.setdefault(number, Mention(number, match.start(), match.end()))
     return list(found.values())
 
 
 def spell(number: str) -> str:
     """The number as words for reading aloud, one word a symbol."""
     return " ".join(SPELLING[symbol] for symbol in number[3:].replace("-", ""))
+
+
+def _valid(match: "re.Match[str]", prefix: str) -> str:
+    typed = match.group(0)
+    if not match.group("prefix") and not re.search(r"[0-9\-]", typed):
+        return ""
+    try:
+        return read_number(typed, prefix)
+    except InvalidInput:
+        return ""
 
 
 def _grouped(prefix: str, symbols: str) -> str:

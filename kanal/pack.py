@@ -3,8 +3,9 @@
 import csv
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from string import Formatter
 from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -14,6 +15,15 @@ KELURAHAN = "@kelurahan"
 """A candidate in the routing table: the agency of the report's own area."""
 
 ANY = "*"
+REPLY_KINDS = frozenset(
+    """received appended already-received status my-reports no-reports status-unknown taken-up question done rejected merged reopened
+    not-reopened""".split()
+)
+"""The replies that Kanal has something to say with; a pack must have words for each."""
+
+REPLY_VALUES = frozenset({"number", "link", "status", "agency", "category", "area", "note", "due", "other", "reports"})
+"""What a text of a reply may name in braces."""
+
 _T = TypeVar("_T")
 
 
@@ -121,10 +131,12 @@ def find_pack(name: str) -> Path:
 def load_pack(directory: Path) -> Pack:
     """*Raises:* SetupError that names file, row and column of the first mistake."""
     main = _Toml(directory / "pack.toml")
-    agencies = _by_code(_agencies(directory / "agencies.csv"))
-    areas = _by_code(_areas(directory / "areas.csv", agencies))
+    agencies = {agency.code: agency for agency in _agencies(directory / "agencies.csv")}
+    areas = {area.code: area for area in _areas(directory / "areas.csv", agencies)}
     languages = tuple(main.get("languages", list))
-    categories = _by_code(_categories(directory / "categories.csv", main.get("due_hours", int)))
+    if not languages or not all(isinstance(language, str) for language in languages):
+        raise SetupError("pack.toml: languages must name at least one language")
+    categories = {each.code: each for each in _categories(directory / "categories.csv", main.get("due_hours", int))}
     fallback = main.get("fallback_agency", str)
     if fallback not in agencies:
         raise SetupError(f"pack.toml: fallback_agency: there is no agency {fallback!r} in agencies.csv")
@@ -135,7 +147,7 @@ def load_pack(directory: Path) -> Pack:
         zone=_zone(main.get("timezone", str)),
         languages=languages,
         fallback_agency=fallback,
-        old_number=re.compile(rf"\b{main.get('old_number_pattern', str)}\b", re.IGNORECASE),
+        old_number=_pattern(main.get("old_number_pattern", str)),
         due_hours=main.get("due_hours", int),
         sms_join_minutes=main.get("sms_join_minutes", int),
         conversation_minutes=main.get("conversation_minutes", int),
@@ -146,7 +158,7 @@ def load_pack(directory: Path) -> Pack:
         emergency_number=main.table("emergency").get("number", str),
         emergency_words=tuple(main.table("emergency").get("words", list)),
         channels={name: _channel(main.table("channels").table(name), languages) for name in main.get("channels", dict)},
-        sms_gateways=tuple(gateway["name"] for gateway in main.get("sms_gateways", list)),
+        sms_gateways=tuple(_gateway(gateway) for gateway in main.get("sms_gateways", list)),
         categories=categories,
         areas=areas,
         agencies=agencies,
@@ -174,7 +186,7 @@ def _areas(path: Path, agencies: Mapping[str, Agency]) -> Iterator[Area]:
 
 def _categories(path: Path, due_hours: int) -> Iterator[Category]:
     for line, row in _rows(path, ("code", "name_id", "name_en", "due_hours", "words")):
-        if row["due_hours"] and not row["due_hours"].isdigit():
+        if row["due_hours"] and not _is_whole(row["due_hours"]):
             raise _mistake(path, line, "due_hours", "is not a whole number of hours")
         words = tuple(_weighted(path, line, word) for word in _list(row["words"]))
         names = {"id": _filled(path, line, row, "name_id"), "en": _filled(path, line, row, "name_en")}
@@ -208,10 +220,24 @@ def _texts(toml: "_Toml", languages: Sequence[str]) -> dict[str, Text]:
             missing = {"rank", *languages} - set(part)
             if missing:
                 raise SetupError(f"{toml.where}: {kind}, part {index}: lacks {', '.join(sorted(missing))}")
+            for language in languages:
+                _check_values(part[language], f"{toml.where}: {kind}, part {index}")
             parts.append(TextPart(part["rank"], {language: part[language] for language in languages}, part.get("when", "")))
         subject = {language: table.table("subject").get(language, str) for language in languages}
         texts[kind] = Text(subject, tuple(parts))
+    if missing_kinds := REPLY_KINDS - set(texts):
+        raise SetupError(f"{toml.where}: lacks the texts of {', '.join(sorted(missing_kinds))}")
     return texts
+
+
+def _check_values(text: str, where: str) -> None:
+    """*Raises:* SetupError for a brace that is not closed and for a value that no reply has."""
+    try:
+        names = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+    except ValueError as error:
+        raise SetupError(f"{where}: {error}") from None
+    if unknown := names - REPLY_VALUES:
+        raise SetupError(f"{where}: there is no value {', '.join(sorted(unknown))}; there are {', '.join(sorted(REPLY_VALUES))}")
 
 
 def _channel(toml: "_Toml", languages: Sequence[str]) -> Channel:
@@ -230,12 +256,14 @@ class _Toml:
             self.content = content if content is not None else tomllib.loads(path.read_text("utf-8"))
         except OSError:
             raise SetupError(f"{path.name}: is missing in the pack") from None
+        except UnicodeDecodeError:
+            raise SetupError(f"{path.name}: is not UTF-8") from None
         except tomllib.TOMLDecodeError as error:
             raise SetupError(f"{path.name}: {error}") from None
 
     def get(self, name: str, kind: type[_T]) -> _T:
         value = self.content.get(name)
-        if not isinstance(value, kind):
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise SetupError(f"{self.where}: {name} is missing or is no {kind.__name__}")
         return value
 
@@ -249,6 +277,20 @@ class _Toml:
         return _Toml(self._path, self.get(name, dict), f"{self.where}: [{name}]")
 
 
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(rf"\b{text}\b", re.IGNORECASE)
+    except re.error as error:
+        raise SetupError(f"pack.toml: old_number_pattern: {error}") from None
+
+
+def _gateway(gateway: Any) -> str:
+    name = gateway.get("name") if isinstance(gateway, dict) else None
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+        raise SetupError("pack.toml: each of sms_gateways needs a name of lower-case letters, digits and hyphens")
+    return name
+
+
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
@@ -257,7 +299,8 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows with their line numbers; the header must be exactly `columns`."""
+    """Rows with their line numbers; the header must be exactly `columns`, and the first names the row once."""
+    seen: set[str] = set()
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
@@ -266,25 +309,26 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, s
             for row in reader:
                 if None in row or None in row.values():
                     raise SetupError(f"{path.name}, row {reader.line_num}: does not have {len(columns)} columns")
-                yield reader.line_num, {name: value.strip() for name, value in row.items()}
+                cells = {name: value.strip() for name, value in row.items()}
+                if cells[columns[0]] in seen:
+                    raise _mistake(path, reader.line_num, columns[0], f"{cells[columns[0]]!r} stands twice")
+                seen.add(cells[columns[0]])
+                yield reader.line_num, cells
+    except UnicodeDecodeError:
+        raise SetupError(f"{path.name}: is not UTF-8") from None
     except OSError:
         raise SetupError(f"{path.name}: is missing in the pack") from None
 
 
-def _by_code(items: Iterator[_T], code: Callable[[_T], str] = lambda item: item.code) -> dict[str, _T]:  # type: ignore[attr-defined]
-    found: dict[str, _T] = {}
-    for item in items:
-        if code(item) in found:
-            raise SetupError(f"{type(item).__name__.lower()} {code(item)!r} stands twice in the pack")
-        found[code(item)] = item
-    return found
-
-
 def _weighted(path: Path, line: int, word: str) -> tuple[str, int]:
     text, _, weight = word.partition("*")
-    if weight and not weight.isdigit():
+    if weight and not _is_whole(weight):
         raise _mistake(path, line, "words", f"the weight of {text!r} is not a whole number")
     return text.strip().casefold(), int(weight or 1)
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _code(path: Path, line: int, row: Mapping[str, str]) -> str:

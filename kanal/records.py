@@ -87,13 +87,19 @@ def dead_letter(stage: str, stored: Stored, error: Exception, at: datetime, atte
         key=stored.key,
         value=base64.b64encode(stored.value or b"").decode(),
         headers=stored.headers,
-        cause=error.reason if isinstance(error, KanalError) else f"bug-{type(error).__name__}",
+        cause=cause_of(error),
         detail=str(error) if kanal_error else "",
         attempts=attempts,
         died_at=at,
     )
-    event_id = derive_id(stage, "dead-letter", stored.topic, str(stored.partition), str(stored.offset))
+    place = (stored.topic, str(stored.partition), str(stored.offset), stored.headers.get("ce_id", ""))
+    event_id = derive_id(stage, "dead-letter", *place)
     return record_of(topics.DEAD_LETTER, stored.key, letter, event_id=event_id, source=stage, at=at)
+
+
+def cause_of(error: Exception) -> str:
+    """A bounded code: the reason of an error of Kanal, or which kind of bug."""
+    return error.reason if isinstance(error, KanalError) else f"bug-{type(error).__name__}"
 
 
 def rejected_input(adapter: str, sealed: bytes, cause: str, detail: str, at: datetime, input_id: str) -> Record:

@@ -3,6 +3,7 @@
 Pure but for the stage's save. Not here: sending (sending.py, and each adapter's send.py).
 """
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from kanal.database import insert_new, put
 from kanal.errors import InvalidEvent
 from kanal.events import ContactSealed, ReplyRequested
 from kanal.journal import Place
-from kanal.pack import Channel, Pack, TextPart
+from kanal.pack import REPLY_VALUES, Channel, Pack, TextPart
 from kanal.records import Removed
 from kanal.stage import Decision, Input
 from kanal.status import label
@@ -34,6 +35,7 @@ replies = Table(
     Column("reply_values", Text, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("requested_at", BigInteger, nullable=False),
+    Column("queued_at", BigInteger, nullable=False),
     Column("state", String, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("repeats", Integer, nullable=False),
@@ -96,9 +98,7 @@ def _choose(parts: Sequence[TextPart], texts: Mapping[int, str], max_characters:
 def _fits_values(part: TextPart, words: Mapping[str, str], language: str) -> bool:
     if part.when and not words.get(part.when):
         return False
-    names = [name for name in ("number", "link", "status", "agency", "category", "area", "note", "due", "other", "reports")
-             if "{" + name + "}" in part.texts[language]]  # fmt: skip
-    return all(words.get(name) for name in names)
+    return all(words.get(name) for name in REPLY_VALUES if "{" + name + "}" in part.texts[language])
 
 
 def _in_words(pack: Pack, values: Mapping[str, str], language: str) -> dict[str, str]:
@@ -153,7 +153,8 @@ class ReplyHandler:
         return None
 
     def save(self, connection: Connection, changes: Sequence[Any]) -> None:
-        insert_new(connection, replies, [change for change in changes if isinstance(change, dict)])
+        now = int(time.time())  # ages count from here: a request may have lain in the journal through an outage
+        insert_new(connection, replies, [{**change, "queued_at": now, "next_at": now} for change in changes if isinstance(change, dict)])
         newest = {change.conversation: change for change in changes if isinstance(change, _Contact)}
         kept = [{"channel": self._channel, "conversation": c.conversation, "sealed": c.sealed} for c in newest.values() if c.sealed]
         put(connection, contacts, kept)
@@ -164,10 +165,10 @@ class ReplyHandler:
         return ()
 
     def _row(self, event: ReplyRequested, message: Input) -> dict[str, Any]:
-        requested = int(event.requested_at.timestamp())
         return {
             "reply_id": event.reply_id, "channel": self._channel, "conversation": event.conversation, "kind": event.kind,
             "number": event.number, "language": event.language, "reply_values": msgspec.json.encode(event.values).decode(),
-            "position": message.offset, "requested_at": requested, "state": "waiting", "attempts": 0, "repeats": 0,
-            "next_at": requested, "claimed_until": 0, "reason": "",
+            "position": message.offset, "requested_at": int(event.requested_at.timestamp()),
+            "state": "waiting", "attempts": 0, "repeats": 0,
+            "claimed_until": 0, "reason": "",
         }  # fmt: skip

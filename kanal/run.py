@@ -5,6 +5,7 @@ service this way in one process, Kafka mode one service per process: the code is
 """
 
 import fcntl
+import os
 import signal
 import sys
 import threading
@@ -55,7 +56,8 @@ def opened(name: str, settings: Settings, *, exclusive: bool = True) -> Iterator
 
     *Raises:* SetupError, TemporaryFailure.
     """
-    settings.data.mkdir(parents=True, exist_ok=True)
+    os.umask(0o077)  # what citizens wrote is for this user's eyes only
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _locked(settings.data / "lock") if settings.embedded and exclusive else _nothing():
         _keys_on_first_start(name, settings)
         journal = open_journal(settings)

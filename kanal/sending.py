@@ -16,7 +16,7 @@ from sqlalchemy import Connection, and_, func, or_, select, update
 from kanal import metrics, topics
 from kanal.contacts import Contact, open_sealed
 from kanal.database import Database
-from kanal.errors import InvalidEvent, KanalError, TemporaryFailure
+from kanal.errors import InvalidEvent, KanalError, SetupError, TemporaryFailure
 from kanal.events import ReplySettled
 from kanal.faults import fail_point
 from kanal.ids import derive_id
@@ -84,6 +84,8 @@ class Sender:
     """Runs one channel's replies in a thread of its own."""
 
     def __init__(self, channel: str, deliver: Deliver, database: Database, journal: Journal, keys: Keys) -> None:
+        if keys.contacts_private is None:
+            raise SetupError(f"the sender of {channel} needs contacts.private among the keys, else it can open no address")
         self.name = f"{channel}-sender"
         self._channel = channel
         self._deliver = deliver
@@ -182,7 +184,9 @@ class Sender:
 
     def _send(self, claimed: _Claimed, now: int) -> _Settled:
         row = claimed.row
-        age = now - row.requested_at
+        age = now - row.queued_at
+        if now - row.requested_at > GIVE_UP_SECONDS and not row.attempts:  # a state that was lost must not send old answers anew
+            return _Settled(row, "failed", "too-old")
         if not claimed.sealed:
             return _Settled(row, "undeliverable" if age > NO_CONTACT_SECONDS else "waiting", "no-contact")
         try:

@@ -22,7 +22,7 @@ from kanal.ids import derive_id
 from kanal.journal import BatchLimit, Journal, Place, Reader, Record, Stored, refuse_too_large
 from kanal.logs import logger
 from kanal.outbox import Outbox
-from kanal.records import FOR_STAGE, dead_letter, open_record, place_of, record_of
+from kanal.records import FOR_STAGE, cause_of, dead_letter, open_record, place_of, record_of
 from kanal.stage_tables import StageStore
 
 ALARM_AFTER = 10
@@ -75,6 +75,8 @@ class Decision(NamedTuple):
     changes: Sequence[Any] = ()
     outcome: str = "done"
     """Bounded code for metrics."""
+    applied: Sequence[str] | None = None
+    """Ids that count as applied with this input; None = its own. An input that only waits is applied later, with what it waits for."""
 
 
 class Handler(Protocol):
@@ -114,6 +116,8 @@ class _Outcome(NamedTuple):
     changes: list[Any]
     applied: list[str]
     counts: dict[str, int]
+    deaths: list[bool]
+    """For each input in order: was it set aside."""
 
 
 class StageLoop:
@@ -187,13 +191,12 @@ class StageLoop:
             self._idle()
             return 0
         fail_point(f"{self.handler.name}.after-poll")
-        handled = self._handle([self._open(stored) for stored in self._in_hand])
-        self._in_hand = ()
-        return handled
+        return self._handle([self._open(stored) for stored in self._in_hand])
 
     def _handle(self, hands: Sequence[_Hand]) -> int:
         started = time.perf_counter()
         self._commit(hands, _new_positions(hand.stored for hand in hands))
+        self._in_hand = ()  # decided for good: what fails from here on is only the way of the outputs
         fail_point(f"{self.handler.name}.after-commit")
         self._outbox.flush()
         fail_point(f"{self.handler.name}.after-append")
@@ -221,7 +224,7 @@ class StageLoop:
         self._report(outcome, inputs, now)
 
     def _decide_all(self, hands: Sequence[_Hand], known: set[str], connection: Connection, now: datetime) -> _Outcome:
-        outcome = _Outcome([], [], [], {})
+        outcome = _Outcome([], [], [], {}, [])
         fresh = [hand.input for hand in hands if hand.input is not None and hand.input.event_id not in known]
         state = self.handler.load(connection, fresh)
         for stored, message, failure in hands:
@@ -232,7 +235,7 @@ class StageLoop:
             elif message.event_id in known:
                 _count(outcome, "repeat")
             elif self._decide(stored, message, state, outcome, now):
-                known.add(message.event_id)
+                known.update(outcome.applied)
         return outcome
 
     def _decide(self, stored: Stored, message: Input, state: Any, outcome: _Outcome, now: datetime) -> bool:
@@ -247,7 +250,8 @@ class StageLoop:
             return False
         outcome.outputs.extend((message.place, record) for record in records)
         outcome.changes.extend(decision.changes)
-        outcome.applied.append(message.event_id)
+        outcome.applied.extend((message.event_id,) if decision.applied is None else decision.applied)
+        outcome.deaths.append(False)
         _count(outcome, decision.outcome)
         return True
 
@@ -258,12 +262,13 @@ class StageLoop:
     def _set_aside(self, stored: Stored, error: Exception, outcome: _Outcome, now: datetime) -> None:
         record = dead_letter(self.handler.name, stored, error, now, self._attempts)
         outcome.outputs.append((place_of(stored), record))
+        outcome.deaths.append(True)
         _count(outcome, "dead-letter")
         self._log.error(
             "message_dead_lettered", topic=stored.topic, partition=stored.partition, offset=stored.offset,
             event_id=stored.headers.get("ce_id", ""), error=error,
         )  # fmt: skip
-        metrics.DEAD_LETTERS.labels(self.handler.name, getattr(error, "reason", "bug")).inc()
+        metrics.DEAD_LETTERS.labels(self.handler.name, cause_of(error)).inc()
 
     def _open(self, stored: Stored) -> _Hand:
         if stored.headers.get(FOR_STAGE, self.handler.name) != self.handler.name:
@@ -366,16 +371,15 @@ class StageLoop:
         metrics.STAGE_REPEATS.labels(self.handler.name).inc(outcome.counts.get("repeat", 0))
         if inputs:
             metrics.STAGE_BEHIND_SECONDS.labels(self.handler.name).set(max(0.0, (now - inputs[-1].at).total_seconds()))
-        self._watch_dead_letters(outcome.counts)
+        self._watch_dead_letters(outcome.deaths)
         self._log.info("batch_committed", outputs=len(outcome.outputs), outcome=outcome.counts)
 
-    def _watch_dead_letters(self, counts: Mapping[str, int]) -> None:
-        dead = counts.get("dead-letter", 0)
-        self._dead_in_a_row = self._dead_in_a_row + dead if dead and dead == sum(counts.values()) else dead
-        ringing = self._dead_in_a_row >= ALARM_AFTER
-        metrics.DEAD_LETTER_ALARM.labels(self.handler.name).set(ringing)
-        if ringing and dead:
-            self._log.error("dead_letters_in_a_row", count=self._dead_in_a_row)
+    def _watch_dead_letters(self, deaths: Sequence[bool]) -> None:
+        for died in deaths:
+            self._dead_in_a_row = self._dead_in_a_row + 1 if died else 0
+            if self._dead_in_a_row == ALARM_AFTER:
+                self._log.error("dead_letters_in_a_row", count=ALARM_AFTER)
+        metrics.DEAD_LETTER_ALARM.labels(self.handler.name).set(self._dead_in_a_row >= ALARM_AFTER)
 
 
 def _count(outcome: _Outcome, name: str) -> None:

@@ -63,7 +63,8 @@ def application(service: str, routers: Sequence[APIRouter], alive: Callable[[], 
 def error_response(error: KanalError) -> JSONResponse:
     """The answer that an error stands for."""
     if isinstance(error, HttpError):
-        return JSONResponse(error.body, error.status)
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.status == 503 else None
+        return JSONResponse(error.body, error.status, headers)
     if isinstance(error, InvalidInput):
         return JSONResponse({"error": "invalid", "field": error.field, "message": error.rule}, 422)
     if isinstance(error, RecordTooLarge):

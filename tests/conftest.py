@@ -41,6 +41,7 @@ def kafka_url(kafka: KafkaServer) -> str:
 def fresh_topics(kafka: KafkaServer) -> str:
     """Every topic of Kanal new and empty; the address of the journal."""
     admin = AdminClient({"bootstrap.servers": kafka.address})
+    wait_until(lambda: all(_ends(admin, name) for name in _there(admin)), 20, "service after a pause or a kill")
     if used := [name for name in _there(admin) if any(_ends(admin, name))]:
         for deleted in admin.delete_topics(used).values():
             deleted.result(20)
@@ -48,7 +49,7 @@ def fresh_topics(kafka: KafkaServer) -> str:
     with warnings.catch_warnings():  # kafka-python reads its own files in a deprecated way
         warnings.simplefilter("ignore", DeprecationWarning)
         from kanal_all_in_one.topic_setup import create_topics
-    create_topics(f"kafka://{kafka.address}", 1, 1)
+    create_topics(f"kafka://{kafka.address}", {}, 1, 1)
     wait_until(lambda: all(_ends(admin, name) == [0] * PARTITIONS for name in TOPICS), 20, "creation of topics")
     return f"kafka://{kafka.address}"
 

@@ -58,7 +58,10 @@ class KafkaJournal:
         self._options = {"bootstrap.servers": server_of(url), "client.id": "kanal", **(options or {})}
         self._closing = threading.Event()
         self._closed = False
-        self._admin = AdminClient(dict(self._options))
+        try:
+            self._admin = AdminClient(dict(self._options))
+        except KafkaException as error:
+            raise SetupError(f"KANAL_KAFKA_OPTIONS: {error.args[0].str()}") from None
         self._identities: dict[str, str] = {}
         self._submitting = threading.Lock()
         self._new_producer()

@@ -4,6 +4,7 @@ While anything waits here, everything goes through here, in order. Not a journal
 """
 
 import asyncio
+import fcntl
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -13,7 +14,7 @@ import msgspec
 from pysqlite3 import dbapi2 as sqlite
 
 from kanal import metrics
-from kanal.errors import JournalAway, SpoolFull, TemporaryFailure
+from kanal.errors import JournalAway, SetupError, SpoolFull, TemporaryFailure
 from kanal.journal import Journal, Record, refuse_too_large
 from kanal.logs import logger
 
@@ -34,7 +35,12 @@ class Spool:
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._alone = path.with_suffix(".lock").open("w")
+        try:
+            fcntl.flock(self._alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SetupError(f"another process uses the spool {path}: give each its own KANAL_DATA") from None
         self._connection = sqlite.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
@@ -76,6 +82,7 @@ class Spool:
     def close(self) -> None:
         """Release the file."""
         self._connection.close()
+        self._alone.close()
 
 
 class Intake:

@@ -13,6 +13,7 @@ import pytest
 
 from kanal.errors import JournalAway, OffsetsRefused, RecordTooLarge
 from kanal.journal import HEADER_OVERHEAD_BYTES, MAX_RECORD_BYTES, BatchLimit, Journal, Place, Record, Stored, partition_of
+from kanal.journal.sqlite import SqliteJournal
 from kanal.records import place_of
 from kanal.topics import REPORTS, contacts, message_received
 from tests.journal.appender import open_journal
@@ -488,10 +489,12 @@ def test_a_full_disk_leaves_nothing_of_the_group_behind(tmp_path: Path) -> None:
     """What is committed together is there together or not at all, and every submitter is told the same; reading goes on."""
     back_end = SqliteBackEnd(tmp_path)
     journal = back_end.open()
+    assert isinstance(journal, SqliteJournal)
     journal.append([record("a", 0)])
     back_end.break_down()
     back_end.hold()  # so that all of these wait for one commit
     journal.submit([record("plug", 0, size=100_000)])
+    wait_until(journal._queue.empty, 10, "the writer at work")
     group = [journal.submit([record("a", 1)]), journal.submit([record("b", 0, size=500_000)]), journal.submit([record("c", 0)])]
     back_end._lock.close()
     for future in group:

@@ -279,6 +279,9 @@ class FakeProducer:
     def flush(self, timeout: float) -> int:
         return 0
 
+    def purge(self) -> None:
+        """Nothing is left."""
+
 
 def test_what_follows_a_failed_record_in_a_call_does_not_overtake_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller repeats the whole call; a later record that had landed before the failed one would be out of order for ever."""

@@ -72,7 +72,7 @@ class Office:
                 row = {
                     "reply_id": reply_id, "channel": channel, "conversation": conversation, "kind": "received", "number": number(),
                     "language": "id", "reply_values": msgspec.json.encode({"number": number()}).decode(), "position": self.position,
-                    "requested_at": now, "state": "waiting", "attempts": 0, "repeats": 0, "next_at": now, "claimed_until": 0, "reason": "",
+                    "requested_at": now, "queued_at": int(time.time()), "state": "waiting", "attempts": 0, "repeats": 0, "next_at": now, "claimed_until": 0, "reason": "",
                 }  # fmt: skip
                 connection.execute(replies.insert().values(row))
         if contact:
@@ -349,7 +349,7 @@ def test_a_contact_that_never_comes_is_undeliverable_in_the_end(office: Office) 
         office.all_due_now()
         sender._send_some(threading.Event())
         with office.database.begin() as connection:  # ten minutes pass
-            connection.execute(replies.update().values(requested_at=replies.c.requested_at - NO_CONTACT_SECONDS))
+            connection.execute(replies.update().values(queued_at=replies.c.queued_at - NO_CONTACT_SECONDS))
     assert office.row("r1").state == "undeliverable"
 
 

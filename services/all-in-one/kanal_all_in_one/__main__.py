@@ -55,7 +55,8 @@ def _keys(_options: argparse.Namespace) -> int:
 def _topics(options: argparse.Namespace) -> int:
     from kanal_all_in_one.topic_setup import create_topics
 
-    created = create_topics(load_settings(Settings).journal, options.replication, options.in_sync)
+    settings = load_settings(Settings)
+    created = create_topics(settings.journal, settings.kafka_options, options.replication, options.in_sync)
     print(f"created: {', '.join(created)}" if created else "all topics are there")
     return 0
 

@@ -14,7 +14,11 @@ from kanal.masking import mask
 from kanal.records import open_record, redriven
 
 REDRIVE_RECORDS = 200
-_PERSONAL = frozenset({"text", "subject", "sealed", "note"})
+_AS_THEY_ARE = frozenset(
+    """message_id sender_key conversation number reply_id action_id alias channel account kind action status agency category area row
+    received_at asked_at routed_at requested_at settled_at updated_at sha256 path media_type language visibility by_role""".split()
+)
+"""Fields that Kanal itself fills with ids, codes and times; everything else may hold what somebody typed, and is masked."""
 
 
 class Letter(NamedTuple):
@@ -88,9 +92,9 @@ def _masked(original: bytes) -> Any:
 
 def _mask_values(value: Any, name: str = "") -> Any:
     if isinstance(value, dict):
-        return {key: _mask_values(each, key) for key, each in value.items()}
+        return {mask(key): _mask_values(each, key) for key, each in value.items()}
     if isinstance(value, list):
-        return [_mask_values(each, name) for each in value]
-    if isinstance(value, str) and name in _PERSONAL:
+        return [_mask_values(each) for each in value]
+    if isinstance(value, str) and name not in _AS_THEY_ARE:
         return mask(value)[:400]
     return value

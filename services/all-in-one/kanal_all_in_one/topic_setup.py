@@ -1,5 +1,6 @@
 """Creating the topics on Kafka, through kafka-python's admin client: an observer independent of the delivery path."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from kafka.admin import KafkaAdminClient, NewTopic
@@ -12,10 +13,27 @@ from kanal.topics import PARTITIONS, TOPICS, Topic
 DAY_MS = 86_400_000
 
 
-def create_topics(url: str, replication: int, in_sync: int) -> list[str]:
-    """Create what is missing; the names that were created. *Raises:* TemporaryFailure, SetupError."""
+_OPTIONS = {
+    "security.protocol": "security_protocol",
+    "sasl.mechanism": "sasl_mechanism",
+    "sasl.mechanisms": "sasl_mechanism",
+    "sasl.username": "sasl_plain_username",
+    "sasl.password": "sasl_plain_password",
+    "ssl.ca.location": "ssl_cafile",
+    "ssl.certificate.location": "ssl_certfile",
+    "ssl.key.location": "ssl_keyfile",
+    "ssl.key.password": "ssl_password",
+}
+"""librdkafka's names of TLS and SASL settings → kafka-python's."""
+
+
+def create_topics(url: str, options: Mapping[str, str], replication: int, in_sync: int) -> list[str]:
+    """Create what is missing; the names that were created. `options` as in KANAL_KAFKA_OPTIONS. *Raises:* TemporaryFailure, SetupError."""
+    if not url.startswith("kafka://"):
+        raise SetupError("KANAL_JOURNAL must name Kafka (kafka://host:port): the SQLite journal makes its topics itself")
+    security = {_OPTIONS[name]: value for name, value in options.items() if name in _OPTIONS}
     try:
-        admin = KafkaAdminClient(bootstrap_servers=server_of(url).split(","), client_id="kanal-topics")
+        admin = KafkaAdminClient(bootstrap_servers=server_of(url).split(","), client_id="kanal-topics", **security)
     except KafkaError as error:
         raise TemporaryFailure(f"Kafka does not answer ({type(error).__name__})", reason="kafka-away") from None
     try:

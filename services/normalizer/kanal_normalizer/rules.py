@@ -5,6 +5,7 @@ same conversation · new report.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -160,6 +161,7 @@ def register(reading: Reading, book: Book, *, incomplete: bool) -> Outcome:
         text=reading.masked,
         category=category.code,
         category_reason=category.reason,
+        due_at=message.received_at + timedelta(hours=_due_hours(category.code, book.pack)),
         area=area.code,
         area_reason=area.reason,
         language=message.language,
@@ -178,6 +180,10 @@ def register(reading: Reading, book: Book, *, incomplete: bool) -> Outcome:
     reason = f"category: {category.reason}; area: {area.reason}"
     changes = _remembered(reading, message.number)
     return Outcome("registered", "new-report", reason, message.number, [registered, receipt], changes)
+
+
+def _due_hours(category: str, pack: Pack) -> int:
+    return pack.categories[category].due_hours if category in pack.categories else pack.due_hours
 
 
 def settled(message: MessageReceived, outcome: Outcome, rule: str = "") -> Emit:

@@ -1,20 +1,21 @@
 """The tracker's API: what became of a report, and the actions of staff. Reading is SQL; an action goes through `reports`."""
 
 import time
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from kanal import topics
 from kanal.database import Database
-from kanal.errors import InvalidInput, TemporaryFailure
+from kanal.errors import InvalidInput
 from kanal.events import UpdateRequested
 from kanal.ids import derive_id
 from kanal.journal import Journal
+from kanal.logs import logger
 from kanal.masking import mask
 from kanal.numbers import read_number
 from kanal.pack import Pack
@@ -23,9 +24,10 @@ from kanal.web import HttpError, check_bearer, read_body
 from kanal_tracker import tables
 from kanal_tracker.machine import ACTIONS, STAFF_ROLE, Report
 from kanal_tracker.tables import Answer
-from kanal_tracker.view import public_view
+from kanal_tracker.view import messages_view, report_view
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_FINISH = timedelta(days=5 * 365)
 ANSWER_SECONDS = 8.0
 """How long an action waits for the tracker's answer; afterwards the same action id asks for it again."""
 
@@ -51,13 +53,21 @@ class ReportApi:
         self._journal = journal
         self._pack = pack
         self._staff_token = staff_token
+        self._log = logger("tracker")
         self.router = APIRouter(prefix="/api/v1/reports", tags=["reports"])
         self.router.add_api_route("/{number}", self.show, methods=["GET"], summary="What became of a report")
         self.router.add_api_route("/{number}/actions", self.act, methods=["POST"], summary="Change a report (staff)")
 
-    def show(self, number: str, lang: str = "id") -> Response:
-        """200 the report; 400 not a number, with the rule that it breaks; 404 unknown."""
-        report, view = self._view(number, lang)
+    def show(self, number: str, lang: str = "id", authorization: Annotated[str | None, Header()] = None) -> Response:
+        """200 the report; 400 not a number, with the rule that it breaks; 404 unknown.
+
+        With the staff token also what a private report says (text, place, notes, messages; masked); 401 with a wrong one.
+        """
+        if authorization is not None:
+            check_bearer(self._staff_token, authorization)
+        report, view = self._view(number, lang, staff=authorization is not None)
+        if authorization is not None:
+            self._log.info("report_read_by_staff", number=report.number)
         return JSONResponse(view, headers={"Cache-Control": "no-store", "ETag": f'"{report.number}-{report.version}"'})
 
     async def act(self, number: str, request: Request, lang: str = "id") -> Response:
@@ -74,7 +84,7 @@ class ReportApi:
             answer = self._wait_for_answer(body.action_id)
         if answer.number != report.number:
             raise HttpError(422, "action-id-used", "this action id was used for another report")
-        _, view = self._view(number, lang)
+        _, view = self._view(number, lang, staff=True)
         if answer.accepted:
             return JSONResponse(view)
         if answer.rule == "stale-version":
@@ -113,17 +123,19 @@ class ReportApi:
                 return answer
             time.sleep(pause)
             pause = min(pause * 1.5, 0.1)
-        raise TemporaryFailure("the action was taken down; ask again with the same action id", reason="no-answer-yet")
+        raise HttpError(503, "no-answer-yet", "the action was taken down but not decided yet; ask again with the same action id")
 
-    def _view(self, number: str, lang: str) -> tuple[Report, dict[str, Any]]:
+    def _view(self, number: str, lang: str, *, staff: bool = False) -> tuple[Report, dict[str, Any]]:
         canonical = _number(number, self._pack.prefix, 400)
         with self._database.read() as connection:
             report = tables.find(connection, canonical)
             timeline = tables.timeline_of(connection, report.number) if report else []
+            messages = tables.messages_of(connection, report.number) if report and staff else []
         if report is None:
             raise HttpError(404, "number-unknown", "this number is not known; if you have just received it, ask again in a few minutes")
         language = lang if lang in self._pack.languages else self._pack.languages[0]
-        return report, public_view(report, timeline, self._pack, language)
+        view = report_view(report, timeline, self._pack, language, staff=staff)
+        return report, view | messages_view(messages) if staff else view
 
 
 def _number(text: str, prefix: str, status: int) -> str:
@@ -144,9 +156,17 @@ def _parse(raw: bytes) -> ActionBody:
     for name in ("agency", "note", "reason", "other", "action", "action_id"):
         if "\x00" in getattr(body, name):
             raise InvalidInput(name, "holds a NUL character")
-    if body.finish_at is not None and body.finish_at.tzinfo is None:
-        raise InvalidInput("finish_at", "needs a time zone")
+    if body.finish_at is not None:
+        _check_finish(body.finish_at)
     return body
+
+
+def _check_finish(finish_at: datetime) -> None:
+    if finish_at.tzinfo is None:
+        raise InvalidInput("finish_at", "needs a time zone")
+    now = datetime.now(UTC)
+    if not now - timedelta(days=1) <= finish_at <= now + MAX_FINISH:
+        raise InvalidInput("finish_at", f"must be between now and {MAX_FINISH.days} days from now")
 
 
 def _without_values(message: str) -> str:

@@ -34,6 +34,10 @@ NOTICES = {"accept": "taken-up", "ask": "question", "validate": "done", "reject"
 """What the reporter hears of an action that took effect; of the others nothing."""
 
 MY_REPORTS = 3
+GIVE_UP_PARKED = "give-up-parked"
+"""What the clock asks for when events have waited too long for their report; no action of people."""
+
+PARKED_HOURS = 24
 Story = ReportRegistered | ReportAppended | ReportRouted | StatusAsked | UpdateRequested
 
 
@@ -55,20 +59,34 @@ def fold(message: Input, state: State, pack: Pack) -> Decision:
     if isinstance(event, StatusAsked):
         return Decision([_answer_status(event, message, state)], outcome="status-answered")
     report = state.reports.get(event.number)
-    if report is None:
-        return Decision(changes=[_park(event, message)], outcome="parked")
+    if isinstance(event, UpdateRequested) and event.action == GIVE_UP_PARKED:
+        return _give_up_parked(event, message, state) if report is None else Decision(outcome="nothing-parked")
+    if report is None:  # not applied yet: it will be, together with the registration
+        return Decision(changes=[_park(event, message)], outcome="parked", applied=())
     return Decision(*_fold_into(report, event, message, state, pack))
 
 
-def dies_parked(parked: ParkedEvent, died_at: Input) -> Decision:
-    """An event whose report never came: a dead letter that can be redriven."""
+def clock_gives_up(number: str, timer: Input) -> Decision:
+    """Events have waited too long for a report: said in its story, so that a replay gives up the same ones."""
+    action_id = derive_id("clock", "give-up", number, str(timer.at))
+    request = UpdateRequested(number=number, action_id=action_id, action=GIVE_UP_PARKED, by_role="clock", requested_at=timer.at)
+    return Decision([Emit(topics.REPORTS, number, request, "give-up", action_id)], outcome="clock-asked")
+
+
+def _give_up_parked(request: UpdateRequested, message: Input, state: State) -> Decision:
+    old = [parked for parked in state.parked.get(request.number, ()) if parked.at < request.requested_at - timedelta(hours=PARKED_HOURS)]
+    events = [_dead_letter_of(parked, message) for parked in old]
+    return Decision(events, [Unparked(parked.event_id) for parked in old], "gave-up")
+
+
+def _dead_letter_of(parked: ParkedEvent, message: Input) -> Emit:
+    """It was never applied: redriven after the registration it has its effect."""
     headers = {"ce_id": parked.event_id, "ce_type": parked.ce_type, "ce_time": parked.at.isoformat(), "content-type": "application/json"}
     letter = DeadLetter(
         stage="tracker", topic=parked.topic, partition=parked.partition, offset=parked.offset, key=parked.number,
-        value=base64.b64encode(parked.value.encode()).decode(), headers=headers, cause="number-unknown", died_at=died_at.at,
+        value=base64.b64encode(parked.value.encode()).decode(), headers=headers, cause="number-unknown", died_at=message.at,
     )  # fmt: skip
-    emit = Emit(topics.DEAD_LETTER, parked.number, letter, "parked-too-long", derive_id("tracker", "parked", parked.event_id))
-    return Decision([emit], [Unparked(parked.event_id, died=True)], "dead-letter")
+    return Emit(topics.DEAD_LETTER, parked.number, letter, "parked-too-long", derive_id("tracker", "parked", parked.event_id))
 
 
 def clock_answers(report: Report, timer: Input) -> Decision:
@@ -95,18 +113,22 @@ def _fold_into(report: Report, event: Story, message: Input, state: State, pack:
 
 
 def _register_and_unpark(event: ReportRegistered, message: Input, state: State, pack: Pack) -> Decision:
-    if event.number in state.reports:
+    if event.number in state.reports or event.number in state.aliases:
         raise InvalidEvent("two reports have the same number", reason="number-collision")
     report = _new_report(event, message.place, pack)
     done = _changed(report, "register", message, by_role="reporter")
-    entry_of_message = Message(event.number, event.message_id, event.received_at.isoformat(), event.channel, event.text)
-    events, changes = list(done.events), [*done.changes, entry_of_message]
-    for parked in list(state.parked.get(event.number, ())):
-        current = _last_report(changes, event.number)
-        folded = _fold_parked(current, parked, state, pack)
+    entry_of_message: Change = Message(event.number, event.message_id, event.received_at.isoformat(), event.channel, event.text)
+    events, changes, applied = list(done.events), [*done.changes, entry_of_message], [message.event_id]
+    later = state.copy()
+    # By their times, so that it does not matter how they came to be batched; ids break ties.
+    for parked in sorted(state.parked.get(event.number, ()), key=lambda parked: (parked.at, parked.event_id)):
+        folded = _fold_parked(_last_report(changes, event.number), parked, later, pack)
+        for change in folded.changes:
+            later.apply(change)
         events += folded.events
         changes += [*folded.changes, Unparked(parked.event_id)]
-    return Decision(events, changes, "registered")
+        applied.append(parked.event_id)
+    return Decision(events, changes, "registered", applied)
 
 
 def _fold_parked(report: Report, parked: ParkedEvent, state: State, pack: Pack) -> Folded:
@@ -126,7 +148,7 @@ def _new_report(event: ReportRegistered, place: Place, pack: Pack) -> Report:
     return Report(
         number=event.number, channel=event.channel, conversation=event.conversation, sender_key=event.sender_key,
         language=event.language, visibility=event.visibility, received_at=event.received_at, text=event.text,
-        category=event.category, area=event.area, version=0, due_at=event.received_at + timedelta(hours=hours),
+        category=event.category, area=event.area, version=0, due_at=event.due_at or event.received_at + timedelta(hours=hours),
         emergency=bool(event.emergency), partition=place.partition,
     )  # fmt: skip
 
@@ -165,12 +187,12 @@ def _appended(report: Report, event: ReportAppended, message: Input, state: Stat
 
 
 def _not_fixed(report: Report, event: ReportAppended, message: Input, state: State, pack: Pack) -> Folded:
-    if report.status == "done":
+    if report.status == "done" and event.sender_key == report.sender_key:
         reopened = _by_reporter("reopen", report, event, message, state, pack)
         if any(isinstance(change, Report) for change in reopened.changes):
             return reopened
     values = {"number": report.number, "status": report.status}
-    values |= {"too_late": "yes"} if report.status == "done" else {}
+    values |= {"too_late": "yes"} if report.status == "done" and event.sender_key == report.sender_key else {}
     values |= {} if report.status in CLOSED else {"open": "yes"}
     answer = _reply("not-reopened", values, report.number, event.channel, event.conversation, event.language, message)
     return Folded([answer], [], "not-reopened")
@@ -208,13 +230,15 @@ def _notices(report: Report, request: UpdateRequested, message: Input, state: St
         return []
     notices = [_notice(kind, report, report, request, message)]
     if kind == "done":  # whoever reported the same problem hears of it too, under his own number
-        merged = sorted(state.merged.get(report.number, ()))
+        merged = sorted(state.merged_into(report.number))
         notices += [_notice(kind, state.reports[number], report, request, message) for number in merged]
     return notices
 
 
 def _notice(kind: str, told: Report, report: Report, request: UpdateRequested, message: Input) -> Emit:
     values = {"number": told.number, "agency": report.agency, "other": request.other, "note": request.note}
+    if kind == "done":
+        values["note"] = request.note or report.result
     if kind == "taken-up":
         values |= {"due": report.due_at.isoformat(), "note": ""}
     if kind == "rejected":
@@ -229,11 +253,11 @@ def _notice(kind: str, told: Report, report: Report, request: UpdateRequested, m
 def _answer_status(event: StatusAsked, message: Input, state: State) -> Emit:
     if event.mine:
         return _answer_mine(event, message, state)
-    report = state.reports.get(event.number)
+    report = state.reports.get(state.aliases.get(event.number, event.number))
     if report is None:
         kind, values = "status-unknown", {"number": event.number}
     else:
-        kind, values = "status", {"number": event.number, "status": report.status, "agency": report.agency}
+        kind, values = "status", {"number": report.number, "status": report.status, "agency": report.agency}
         values |= {"due": report.due_at.isoformat()} if report.status == "in-progress" else {}
     return _reply(kind, values, event.number, event.channel, event.conversation, event.language, message)
 

@@ -13,10 +13,7 @@ from kanal.pack import Pack
 from kanal.stage import Decision, Input
 from kanal_tracker import fold, tables
 from kanal_tracker.machine import Report
-from kanal_tracker.tables import Change, ParkedEvent, State
-
-PARKED_HOURS = 24
-"""So long an event may wait for its report; then it is a dead letter."""
+from kanal_tracker.tables import Change, State
 
 
 class AnswerOverdue(Event, frozen=True, kw_only=True):
@@ -26,9 +23,9 @@ class AnswerOverdue(Event, frozen=True, kw_only=True):
 
 
 class ParkedTooLong(Event, frozen=True, kw_only=True):
-    """An event's report never came; internal, never in a topic."""
+    """Events have waited too long for this report; internal, never in a topic."""
 
-    parked: ParkedEvent
+    number: str
 
 
 class TrackerHandler:
@@ -51,21 +48,21 @@ class TrackerHandler:
             case AnswerOverdue() as overdue:
                 return fold.clock_answers(overdue.report, message)
             case ParkedTooLong() as too_long:
-                return fold.dies_parked(too_long.parked, message)
+                return fold.clock_gives_up(too_long.number, message)
         return fold.fold(message, state, self._pack)
 
     def apply(self, change: Change, state: State) -> None:
         state.apply(change)
 
     def save(self, connection: Connection, changes: Sequence[Change]) -> None:
-        tables.save(connection, changes, self.name)
+        tables.save(connection, changes)
 
     def due(self, connection: Connection, places: Iterable[Place], now: datetime) -> Sequence[Input]:
         owned = {place.partition: place for place in places}
         overdue = tables.unanswered(connection, now - timedelta(days=self._pack.answer_days))
-        too_long = tables.parked_before(connection, now - timedelta(hours=PARKED_HOURS))
+        too_long = tables.parked_before(connection, now - timedelta(hours=fold.PARKED_HOURS))
         timers: list[tuple[Event, str, int]] = [(AnswerOverdue(report=each), each.number, each.partition) for each in overdue]
-        timers += [(ParkedTooLong(parked=each), each.event_id, each.partition) for each in too_long]
+        timers += [(ParkedTooLong(number=number), number, partition) for number, partition in {(p.number, p.partition) for p in too_long}]
         return [_timer(event, subject, now, owned[partition]) for event, subject, partition in timers if partition in owned]
 
 

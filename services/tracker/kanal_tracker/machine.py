@@ -46,6 +46,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     to_dispatcher: bool = False
     refused_by: tuple[str, ...] = ()
     finished_by: str = ""
+    result: str = ""
+    """What the agency said when it finished; told to the reporter when that is accepted."""
     merged_into: str = ""
     emergency: bool = False
     partition: int = 0
@@ -189,7 +191,8 @@ def _accepted(report: Report, request: UpdateRequested) -> Report:
 
 
 def _refused(report: Report, request: UpdateRequested) -> Report:
-    return msgspec.structs.replace(report, refused_by=(*report.refused_by, report.agency))
+    # Rules leave alone what a person decided: refused after that, it must come back to a person.
+    return msgspec.structs.replace(report, refused_by=(*report.refused_by, report.agency), to_dispatcher=report.decided_by_person)
 
 
 def _assigned(report: Report, request: UpdateRequested) -> Report:
@@ -205,7 +208,7 @@ def _asked(report: Report, request: UpdateRequested) -> Report:
 
 
 def _finished(report: Report, request: UpdateRequested) -> Report:
-    return msgspec.structs.replace(report, finished_by=request.by)
+    return msgspec.structs.replace(report, finished_by=request.by, result=request.note)
 
 
 def _done(report: Report, request: UpdateRequested) -> Report:
@@ -221,7 +224,7 @@ def _unmerged(report: Report, request: UpdateRequested) -> Report:
 
 
 def _reopened(report: Report, request: UpdateRequested) -> Report:
-    return msgspec.structs.replace(report, done_at=None, finished_by="")
+    return msgspec.structs.replace(report, done_at=None, finished_by="", result="")
 
 
 _AGENCY, _DISPATCHER, _REPORTER = frozenset({"agency"}), frozenset({"dispatcher"}), frozenset({"reporter"})
@@ -239,7 +242,7 @@ ACTIONS: Mapping[str, Action] = {
     "return": Action(frozenset({"awaiting-validation"}), "follow-up-rejected", _DISPATCHER, _needs("reason"), _no_effect),
     "reject": Action(OPEN, "rejected", _DISPATCHER, _needs("reason"), _no_effect),
     "merge": Action(OPEN, "merged", _DISPATCHER | {"rule"}, _merge_check, _merged),
-    "unmerge": Action(frozenset({"merged"}), BACK, _DISPATCHER, _nothing_needed, _unmerged),
+    "unmerge": Action(frozenset({"merged"}), BACK, _DISPATCHER | {"rule"}, _nothing_needed, _unmerged),
     "reopen": Action(frozenset({"done"}), "waiting", _REPORTER, _reopen_check, _reopened),
 }
 

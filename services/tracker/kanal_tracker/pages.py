@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from babel.dates import format_date, format_datetime
+from babel.dates import format_date, format_datetime, get_timezone_name
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,7 +17,7 @@ from kanal.status import label
 from kanal_tracker import tables
 from kanal_tracker.machine import Report
 from kanal_tracker.tables import Entry
-from kanal_tracker.view import public_view
+from kanal_tracker.view import report_view
 from kanal_tracker.words import ROLES, WORDS, explain
 
 NO_STORE = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex"}
@@ -49,7 +49,7 @@ class Pages:
             try:
                 canonical = read_number(number[:64], self._pack.prefix)
             except InvalidInput as error:
-                problem = explain(error.rule, language)
+                problem = explain(error.rule, language, self._pack.prefix)
             else:
                 return RedirectResponse(f"/r/{canonical}?lang={quote(language)}", 303)
         return self._page("start.html", language, 400 if problem else 200, path="/", number=number, problem=problem)
@@ -60,7 +60,9 @@ class Pages:
         try:
             canonical = read_number(number[:64], self._pack.prefix)
         except InvalidInput as error:
-            return self._page("start.html", language, 400, path="/", number=number[:64], problem=explain(error.rule, language))
+            return self._page(
+                "start.html", language, 400, path="/", number=number[:64], problem=explain(error.rule, language, self._pack.prefix)
+            )
         with self._database.read() as connection:
             report = tables.find(connection, canonical)
             timeline = tables.timeline_of(connection, report.number) if report else []
@@ -70,7 +72,7 @@ class Pages:
         return self._page("report.html", language, 200, path=f"/r/{report.number}", **self._shown(report, timeline, language))
 
     def _shown(self, report: Report, timeline: list[Entry], language: str) -> dict[str, Any]:
-        view = public_view(report, timeline, self._pack, language)
+        view = report_view(report, timeline, self._pack, language)
         channel = self._pack.channels.get(report.channel)
         lines = [self._line(entry, language, public=report.visibility == "public") for entry in timeline if entry.action in _SHOWN]
         return {
@@ -90,12 +92,16 @@ class Pages:
         return {
             "at": self._moment(datetime.fromisoformat(entry.at), language),
             "what": WORDS[language][f"action:{entry.action}"],
-            "who": ROLES[language].get(entry.by_role, ""),
+            "who": self._pack.agencies[self._pack.fallback_agency].name
+            if entry.by_role == "dispatcher"
+            else ROLES[language][entry.by_role],
             "note": entry.note if public else "",
         }
 
     def _moment(self, at: datetime, language: str) -> str:
-        return format_datetime(at.astimezone(self._pack.zone), "d MMM y, HH.mm", locale=language) + " WIB"
+        local = at.astimezone(self._pack.zone)
+        zone = get_timezone_name(local, width="short", locale="id")  # WIB, WITA, WIT: what Indonesians call their times
+        return f"{format_datetime(local, 'd MMM y, HH.mm', locale=language)} {zone}"
 
     def _language(self, lang: str) -> str:
         return lang if lang in self._pack.languages else self._pack.languages[0]
@@ -103,6 +109,12 @@ class Pages:
     def _page(self, template: str, language: str, status: int, **values: Any) -> Response:
         others = [other for other in self._pack.languages if other != language]
         html = self._templates.get_template(template).render(
-            words=WORDS[language], language=language, others=others, city=self._pack.name, emergency=self._pack.emergency_number, **values
+            words=WORDS[language],
+            example=f"{self._pack.prefix}-7F3Q-9K2M-4XPT",
+            language=language,
+            others=others,
+            city=self._pack.name,
+            emergency=self._pack.emergency_number,
+            **values,
         )
         return HTMLResponse(html, status, headers=NO_STORE)

@@ -12,7 +12,7 @@ from kanal.journal import Journal, Place, Stored
 from kanal.pack import Pack
 from kanal.records import FOR_STAGE, open_record, place_of
 from kanal.stage import Input
-from kanal.stage_tables import StageStore, applied_events, stage_offsets
+from kanal.stage_tables import StageStore, applied_events
 from kanal_tracker import tables
 from kanal_tracker.handler import TrackerHandler
 
@@ -22,37 +22,30 @@ BATCH = 500
 def rebuild(database: Database, journal: Journal, pack: Pack) -> int:
     """How many events were folded. The tracker must be stopped.
 
-    All in one transaction: killed half-way, the old view stands. Events that came after the start are left to the tracker.
+    All in one transaction: killed half-way, the old view stands. What the stage has not handled yet is left to it, for nobody
+    would hear of it otherwise.
     """
     handler = TrackerHandler(pack)
     folded = 0
     with database.begin() as connection:
-        positions = _start_over(connection, journal, handler.name)
+        handled_up_to = _start_over(connection, journal, handler.name)
         records = (stored for topic in handler.topics for stored in journal.scan(topic))
-        while batch := list(islice(records, BATCH)):
+        handled = (stored for stored in records if stored.offset < handled_up_to[place_of(stored)])
+        while batch := list(islice(handled, BATCH)):
             folded += _fold(connection, handler, batch)
-            positions.update({place_of(stored): stored.offset + 1 for stored in batch})
-        _go_on_from(connection, handler.name, positions)
+        StageStore(handler.name).mark_clean(connection, handled_up_to)
     return folded
 
 
 def _start_over(connection: Connection, journal: Journal, stage: str) -> dict[Place, int]:
+    """Empty the view; for each partition the offset that the stage has come to."""
     tables.empty(connection)
     connection.execute(delete(applied_events).where(applied_events.c.stage == stage))
     store = StageStore(stage)
-    positions = {}
-    for topic in TrackerHandler.topics:
-        for partition, bounds in journal.bounds(topic).items():
-            place = Place(topic, partition)
-            store.take(connection, place, journal.identity(topic), bounds.first)
-            positions[place] = bounds.first
-    return positions
-
-
-def _go_on_from(connection: Connection, stage: str, positions: dict[Place, int]) -> None:
-    for place, offset in positions.items():
-        mine = (stage_offsets.c.stage == stage) & (stage_offsets.c.topic == place.topic) & (stage_offsets.c.partition == place.partition)
-        connection.execute(stage_offsets.update().where(mine).values(next=offset, clean=True))
+    places = {
+        Place(topic, partition): bounds.first for topic in TrackerHandler.topics for partition, bounds in journal.bounds(topic).items()
+    }
+    return {place: store.take(connection, place, journal.identity(place.topic), first).next for place, first in places.items()}
 
 
 def _fold(connection: Connection, handler: TrackerHandler, batch: Sequence[Stored]) -> int:
@@ -61,7 +54,7 @@ def _fold(connection: Connection, handler: TrackerHandler, batch: Sequence[Store
     known = store.applied(connection, [message.event_id for message in inputs])
     state = handler.load(connection, inputs)
     changes: list[tables.Change] = []
-    applied = []
+    applied: list[str] = []
     for message in inputs:
         if message.event_id in known:
             continue
@@ -72,8 +65,9 @@ def _fold(connection: Connection, handler: TrackerHandler, batch: Sequence[Store
         for change in decision.changes:
             handler.apply(change, state)
         changes.extend(decision.changes)
-        known.add(message.event_id)
-        applied.append(message.event_id)
+        new = (message.event_id,) if decision.applied is None else decision.applied
+        known.update(new)
+        applied.extend(new)
     handler.save(connection, changes)
     store.mark_applied(connection, applied, datetime.now(UTC))
     return len(applied)

@@ -8,7 +8,6 @@ import msgspec
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, MetaData, String, Table, Text, delete, or_, select
 
 from kanal.database import insert_new, put
-from kanal.stage_tables import applied_events
 from kanal_tracker.machine import Report
 
 metadata = MetaData()
@@ -124,10 +123,9 @@ class ParkedEvent(msgspec.Struct, frozen=True):
 
 
 class Unparked(NamedTuple):
-    """A parked event was folded, or died."""
+    """A parked event was folded, or given up."""
 
     event_id: str
-    died: bool = False
 
 
 Change = Report | Entry | Alias | Message | Answer | ParkedEvent | Unparked
@@ -145,6 +143,25 @@ class State:
         """Main report → numbers of the reports merged into it."""
         self.answers: dict[str, Answer] = {}
         self.parked: dict[str, list[ParkedEvent]] = {}
+        self.aliases: dict[str, str] = {}
+
+    def copy(self) -> "State":
+        """To try changes on without touching this one."""
+        other = State()
+        other.reports, other.answers, other.aliases = dict(self.reports), dict(self.answers), dict(self.aliases)
+        other.merged = {number: set(merged) for number, merged in self.merged.items()}
+        other.parked = {number: list(events) for number, events in self.parked.items()}
+        return other
+
+    def merged_into(self, number: str) -> set[str]:
+        """The reports merged into this one, and into those."""
+        found: set[str] = set()
+        ahead = [number]
+        while ahead:
+            new = self.merged.get(ahead.pop(), set()) - found
+            found |= new
+            ahead.extend(new)
+        return found
 
     def apply(self, change: Change) -> None:
         """One change of the batch."""
@@ -153,6 +170,8 @@ class State:
                 self._put(change)
             case Answer():
                 self.answers[change.action_id] = change
+            case Alias():
+                self.aliases.setdefault(change.alias, change.number)
             case ParkedEvent():
                 self.parked.setdefault(change.number, []).append(change)
             case Unparked():
@@ -171,21 +190,46 @@ class State:
 
 
 def load(connection: Connection, numbers: set[str], action_ids: set[str]) -> State:
-    """One query a table."""
+    """A few queries a table, however many events; parked events bring in what they name."""
     state = State()
-    wanted = or_(reports.c.number.in_(numbers), reports.c.merged_into.in_(numbers))
-    for row in connection.execute(select(reports.c.state).where(wanted)):
-        state.apply(_decode_report(row.state))
-    if action_ids:
-        for row in connection.execute(select(actions).where(actions.c.action_id.in_(action_ids))):
-            state.answers[row.action_id] = Answer(*row)
+    for row in connection.execute(select(aliases).where(aliases.c.alias.in_(numbers))):
+        state.aliases[row.alias] = row.number
     in_order = select(parked.c.event).where(parked.c.number.in_(numbers)).order_by(parked.c.parked_at, parked.c.event_id)
-    for row in connection.execute(in_order):
-        state.apply(_decode_parked(row.event))
+    waiting = [_decode_parked(row.event) for row in connection.execute(in_order)]
+    for event in waiting:
+        state.apply(event)
+    named = [_NamedByParked.read(event.value) for event in waiting]
+    _load_reports(connection, state, numbers | set(state.aliases.values()) | {each.other for each in named if each.other})
+    wanted_actions = action_ids | {each.action_id for each in named if each.action_id}
+    if wanted_actions:
+        for row in connection.execute(select(actions).where(actions.c.action_id.in_(wanted_actions))):
+            state.answers[row.action_id] = Answer(*row)
     return state
 
 
-def save(connection: Connection, changes: Sequence[Change], stage: str) -> None:
+class _NamedByParked(msgspec.Struct):
+    """What a parked event names besides its own report."""
+
+    other: str = ""
+    action_id: str = ""
+
+    @classmethod
+    def read(cls, value: str) -> "_NamedByParked":
+        return msgspec.json.decode(value, type=cls)
+
+
+def _load_reports(connection: Connection, state: State, numbers: set[str]) -> None:
+    """The reports of these numbers, and all that are merged into them, over as many steps as people have merged."""
+    ahead = numbers
+    while ahead:
+        wanted = or_(reports.c.number.in_(ahead), reports.c.merged_into.in_(ahead))
+        found = [_decode_report(row.state) for row in connection.execute(select(reports.c.state).where(wanted))]
+        ahead = {report.number for report in found if report.merged_into in ahead and report.number not in state.reports} - ahead
+        for report in found:
+            state.apply(report)
+
+
+def save(connection: Connection, changes: Sequence[Change]) -> None:
     """One statement a table; of several states of a report only the last is written."""
     newest = {change.number: change for change in changes if isinstance(change, Report)}
     put(connection, reports, [_report_row(report) for report in newest.values()])
@@ -197,9 +241,6 @@ def save(connection: Connection, changes: Sequence[Change], stage: str) -> None:
     for change in changes:
         if isinstance(change, Unparked):
             connection.execute(delete(parked).where(parked.c.event_id == change.event_id))
-            if change.died:  # so that a redrive is not taken for a repeat
-                mine = applied_events.c.stage == stage
-                connection.execute(delete(applied_events).where(mine, applied_events.c.event_id == change.event_id))
 
 
 def find(connection: Connection, number: str) -> Report | None:
@@ -212,6 +253,11 @@ def find(connection: Connection, number: str) -> Report | None:
 def timeline_of(connection: Connection, number: str) -> list[Entry]:
     """The lines of a report, oldest first."""
     return [Entry(*row) for row in connection.execute(select(timeline).where(timeline.c.number == number).order_by(timeline.c.position))]
+
+
+def messages_of(connection: Connection, number: str) -> list[Message]:
+    """The reporter's messages, oldest first."""
+    return [Message(*row) for row in connection.execute(select(messages).where(messages.c.number == number).order_by(messages.c.at))]
 
 
 def answer_to(connection: Connection, action_id: str) -> Answer | None:

@@ -6,12 +6,12 @@ from typing import Any
 from kanal.pack import Pack
 from kanal.status import label
 from kanal_tracker.machine import Report
-from kanal_tracker.tables import Entry
+from kanal_tracker.tables import Entry, Message
 
 
-def public_view(report: Report, timeline: Sequence[Entry], pack: Pack, language: str) -> dict[str, Any]:
-    """The answer of `GET /api/v1/reports/{number}`; times are ISO 8601 in UTC."""
-    open_to_all = report.visibility == "public"
+def report_view(report: Report, timeline: Sequence[Entry], pack: Pack, language: str, *, staff: bool = False) -> dict[str, Any]:
+    """The answer of `GET /api/v1/reports/{number}`; times are ISO 8601 in UTC. Staff see text, place and notes of private ones too."""
+    open_to_all = staff or report.visibility == "public"
     agency = pack.agencies.get(report.agency)
     area = pack.areas.get(report.area)
     category = pack.categories.get(report.category)
@@ -19,14 +19,16 @@ def public_view(report: Report, timeline: Sequence[Entry], pack: Pack, language:
         "number": report.number,
         "status": report.status,
         "status_label": label(report.status, language),
-        "category": {"code": report.category, "name": category.names[language] if category else report.category},
+        "category": report.category,
+        "category_label": category.names[language] if category else report.category,
         "agency": {"code": agency.code, "name": agency.name} if agency else None,
         "channel": report.channel,
         "received_at": report.received_at.isoformat(),
         "due_at": report.due_at.isoformat(),
         "visibility": report.visibility,
         "text": report.text if open_to_all else None,
-        "area": {"code": area.code, "name": area.name} if open_to_all and area else None,
+        "area": area.code if open_to_all and area else None,
+        "area_label": area.name if open_to_all and area else None,
         "version": report.version,
         "timeline": [
             {"at": entry.at, "action": entry.action, "status": entry.status, "by_role": entry.by_role,
@@ -34,3 +36,8 @@ def public_view(report: Report, timeline: Sequence[Entry], pack: Pack, language:
             for entry in timeline
         ],
     }  # fmt: skip
+
+
+def messages_view(messages: Sequence[Message]) -> dict[str, Any]:
+    """What staff see besides: every message of the reporter, masked, oldest first."""
+    return {"messages": [{"at": message.at, "channel": message.channel, "text": message.text} for message in messages]}

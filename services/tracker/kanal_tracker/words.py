@@ -7,7 +7,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "id": {
         "title": "Pantau laporan",
         "ask": "Masukkan nomor laporan Anda",
-        "hint": "Contoh: JK-7F3Q-9K2M-4XPT. Huruf besar atau kecil, dengan atau tanpa tanda hubung.",
+        "hint": "Contoh: {example}. Huruf besar atau kecil, dengan atau tanpa tanda hubung.",
         "look": "Lihat status",
         "no_number": "Belum punya nomor? Kirim laporan lewat salah satu kanal resmi; nomornya kami balas.",
         "unknown": "Nomor {number} belum kami kenal. Bila baru saja Anda terima, coba lagi beberapa menit lagi.",
@@ -34,13 +34,13 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "action:return": "Hasil dikembalikan untuk diperbaiki", "action:reject": "Laporan ditolak", "action:merge": "Digabung",
         "action:unmerge": "Dipisahkan lagi", "action:reopen": "Dibuka lagi oleh pelapor",
         "rule:symbol": "Huruf atau angka ke-{position} ({symbol}) tidak pernah dipakai dalam nomor laporan.",
-        "rule:length": "Nomor laporan punya 12 huruf dan angka setelah JK; yang Anda ketik {count}.",
+        "rule:length": "Nomor laporan punya 12 huruf dan angka setelah {prefix}; yang Anda ketik {count}.",
         "rule:check": "Nomor ini salah ketik: ada satu huruf yang keliru atau dua yang tertukar.",
     },
     "en": {
         "title": "Follow a report",
         "ask": "Enter the number of your report",
-        "hint": "Example: JK-7F3Q-9K2M-4XPT. Capital or small letters, with or without hyphens.",
+        "hint": "Example: {example}. Capital or small letters, with or without hyphens.",
         "look": "Show its status",
         "no_number": "No number yet? Send your report on one of the official channels; we reply with its number.",
         "unknown": "The number {number} is not known yet. If you have just received it, try again in a few minutes.",
@@ -67,22 +67,22 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "action:return": "Sent back to be mended", "action:reject": "Report rejected", "action:merge": "Merged",
         "action:unmerge": "Taken apart again", "action:reopen": "Reopened by the reporter",
         "rule:symbol": "Symbol {position} ({symbol}) is never used in the number of a report.",
-        "rule:length": "A report's number has 12 letters and digits behind JK; you typed {count}.",
+        "rule:length": "A report's number has 12 letters and digits behind {prefix}; you typed {count}.",
         "rule:check": "This number is mistyped: one letter is wrong or two are swapped.",
     },
 }  # fmt: skip
 
 ROLES: Mapping[str, Mapping[str, str]] = {
-    "id": {"reporter": "Pelapor", "agency": "Dinas", "dispatcher": "Biro Pemerintahan", "rule": "Otomatis", "clock": "Otomatis"},
-    "en": {"reporter": "Reporter", "agency": "Agency", "dispatcher": "Dispatcher", "rule": "Automatic", "clock": "Automatic"},
+    "id": {"reporter": "Pelapor", "agency": "Dinas", "rule": "Otomatis", "clock": "Otomatis"},
+    "en": {"reporter": "Reporter", "agency": "Agency", "rule": "Automatic", "clock": "Automatic"},
 }
 
 
-def explain(rule: str, language: str) -> str:
+def explain(rule: str, language: str, prefix: str) -> str:
     """The broken rule of a number (`kanal.numbers.read_number`) in a citizen's words."""
     words = WORDS[language]
-    if match := re.match(r"symbol (\d+) \('(.*)'\)", rule):
+    if match := re.match(r"symbol (\d+) \((.)\)", rule, re.DOTALL):
         return words["rule:symbol"].format(position=match.group(1), symbol=match.group(2))
     if match := re.match(r"has (\d+) symbols", rule):
-        return words["rule:length"].format(count=match.group(1))
+        return words["rule:length"].format(count=match.group(1), prefix=prefix)
     return words["rule:check"]

@@ -357,7 +357,7 @@ def test_a_delivery_report_is_signed_as_well(gateway: Gateway) -> None:
 def add_reply(gateway: Gateway, state: str) -> None:
     """An answer as the sender left it."""
     texts = dict.fromkeys(("conversation", "number", "reason"), "") | {"kind": "received", "language": "id", "reply_values": "{}"}
-    numbers = dict.fromkeys(("position", "requested_at", "attempts", "repeats", "next_at", "claimed_until"), 0)
+    numbers = dict.fromkeys(("position", "requested_at", "queued_at", "attempts", "repeats", "next_at", "claimed_until"), 0)
     with gateway.database.begin() as connection:
         connection.execute(insert(replies), [{"reply_id": "r1", "channel": "sms", "state": state, **texts, **numbers}])
 

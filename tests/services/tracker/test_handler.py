@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from kanal_tracker import tables
-from kanal_tracker.handler import PARKED_HOURS, TrackerHandler
+from kanal_tracker.fold import PARKED_HOURS
+from kanal_tracker.handler import TrackerHandler
 from kanal_tracker.rebuild import rebuild
 from sqlalchemy import select
 
@@ -229,7 +230,7 @@ def test_a_rebuild_that_is_killed_leaves_the_old_view(city: City, monkeypatch: p
     def killed(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kanal_tracker.rebuild._go_on_from", killed)
+    monkeypatch.setattr("kanal_tracker.rebuild.StageStore.mark_clean", killed)
     with pytest.raises(KeyboardInterrupt):
         rebuild(city.database, city.journal, jakarta())
     assert city.view() == before

@@ -154,8 +154,8 @@ def test_every_rule_of_a_number_has_words() -> None:
     for symbol in "'\"\\O0é\x00<":
         with pytest.raises(InvalidInput) as error:
             read_number("7F3Q9K2M4XP" + symbol, "JK")
-        assert "-12 " in explain(error.value.rule, "id")
-        assert "Symbol 12 " in explain(error.value.rule, "en")
+        assert "-12 " in explain(error.value.rule, "id", "JK")
+        assert "Symbol 12 " in explain(error.value.rule, "en", "JK")
 
 
 def test_an_unknown_number_is_404_with_what_to_do(visitor: Visitor) -> None:

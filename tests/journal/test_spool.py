@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pysqlite3 import dbapi2 as sqlite
 
-from kanal.errors import JournalAway, RecordTooLarge, SpoolFull
+from kanal.errors import JournalAway, RecordTooLarge, SetupError, SpoolFull
 from kanal.journal import MAX_RECORD_BYTES, Record, refuse_too_large
 from kanal.journal.spool import Intake, Spool
 from tests.journal.reading import by_key, ids, record, records
@@ -56,8 +56,10 @@ def journal() -> FakeJournal:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool.db", PLENTY)
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    spool = Spool(tmp_path / "spool.db", PLENTY)
+    yield spool
+    spool.close()
 
 
 @pytest.fixture
@@ -120,6 +122,14 @@ def test_a_full_spool_refuses_all_of_a_call_and_takes_again_when_there_is_room(t
     spool.put(three)
     assert spool.count == 3
     spool.close()
+
+
+def test_a_second_process_on_the_same_spool_is_refused(tmp_path: Path, spool: Spool) -> None:
+    """Two relays on one queue would pass records on twice and out of order; the message says what to do."""
+    with pytest.raises(SetupError, match="KANAL_DATA"):
+        Spool(tmp_path / "spool.db", PLENTY)
+    spool.close()
+    Spool(tmp_path / "spool.db", PLENTY).close()
 
 
 def test_a_full_disk_is_a_full_spool(spool: Spool) -> None:

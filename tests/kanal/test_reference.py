@@ -250,7 +250,9 @@ def test_tree_at_the_top_of_the_errors_is_the_real_one() -> None:
     tree = re.findall(r"^(?:│   )?[├└]── (\w+) +\S", page("errors"), re.MULTILINE)
     assert sorted(tree) == sorted(kind.__name__ for kind in ERRORS[1:] if kind.__module__ == errors.__name__)
     deeper = re.findall(r"^│   [├└]── (\w+)", page("errors"), re.MULTILINE)
-    assert sorted(deeper) == sorted(kind.__name__ for kind in ERRORS[1:] if kind.__module__ == errors.__name__ and kind.__bases__[0] != KanalError)
+    assert sorted(deeper) == sorted(
+        kind.__name__ for kind in ERRORS[1:] if kind.__module__ == errors.__name__ and kind.__bases__[0] != KanalError
+    )
 
 
 def test_every_reason_code_given_by_name_is_in_the_reference() -> None:
@@ -281,7 +283,10 @@ def test_action_is_in_the_reference_as_the_machine_does_it(name: str) -> None:
     if isinstance(answer, Refusal):
         assert f"`{answer.rule}`" in refused_by
         assert needs != "nothing"
-        assert any(each[0] == f"`{answer.rule}`" or answer.rule.endswith("-needed") for each in rows(section(page("statuses"), "## Rules that refuse")))
+        assert any(
+            each[0] == f"`{answer.rule}`" or answer.rule.endswith("-needed")
+            for each in rows(section(page("statuses"), "## Rules that refuse"))
+        )
 
 
 def report_in(status: str) -> Report:

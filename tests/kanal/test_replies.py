@@ -117,7 +117,9 @@ def test_a_kind_without_words_is_an_invalid_event() -> None:
     assert error.value.reason == "unknown-reply-kind"
 
 
-@given(st.text(min_size=1, max_size=300), st.sampled_from(sorted(jakarta().texts)), st.sampled_from([MAIL, SMS]), st.sampled_from(["id", "en"]))
+@given(
+    st.text(min_size=1, max_size=300), st.sampled_from(sorted(jakarta().texts)), st.sampled_from([MAIL, SMS]), st.sampled_from(["id", "en"])
+)
 def test_a_note_is_said_as_it_is_whatever_stands_in_it(note: str, kind: str, channel: Channel, language: str) -> None:
     """Braces and percent signs in an officer's note are no template; the number is always there."""
     values = {"number": number(), "note": note, "status": "waiting", "other": number("2"), "agency": "bina-marga"}

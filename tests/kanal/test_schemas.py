@@ -330,7 +330,9 @@ def test_text_that_only_spells_a_nul_character_is_read(typed: str) -> None:
     assert decode(event_type(type(event)), encode(event)) == event
 
 
-@pytest.mark.parametrize("nul", ["\x00", "before \x00 after", "\\\x00", "\\\\\x00"], ids=["alone", "within", "one-backslash", "two-backslashes"])
+@pytest.mark.parametrize(
+    "nul", ["\x00", "before \x00 after", "\\\x00", "\\\\\x00"], ids=["alone", "within", "one-backslash", "two-backslashes"]
+)
 def test_nul_character_is_an_invalid_event(nul: str) -> None:
     """PostgreSQL cannot store NUL, so that no event with one may reach a stage, whatever stands in front of it."""
     event = EVENTS["contact-sealed"](conversation=nul, sealed="x")
@@ -344,7 +346,11 @@ def test_nul_character_is_an_invalid_event(nul: str) -> None:
 def test_old_reader_reads_an_event_with_added_fields(event: Event, added: str) -> None:
     """An old reader tolerates fields of a newer writer, in the event and in what it is made of."""
     newer = msgspec.defstruct(
-        type(event).__name__, [("added_later", str, "new"), ("added_too", dict[str, list[str]], {})], bases=(type(event),), kw_only=True, frozen=True
+        type(event).__name__,
+        [("added_later", str, "new"), ("added_too", dict[str, list[str]], {})],
+        bases=(type(event),),
+        kw_only=True,
+        frozen=True,
     )
     written = json.loads(msgspec.json.encode(newer(**fields_of(event), added_later=f"x{added}", added_too={added: [added]})))
     for attachment in written.get("attachments", ()):
@@ -383,6 +389,7 @@ def test_type_that_names_no_event_is_an_invalid_event(ce_type: str) -> None:
 
 
 junk: st.SearchStrategy[Any] = st.none() | st.booleans() | st.floats(allow_nan=False) | texts | st.lists(texts, max_size=2)
+
 
 @quickly
 @given(st.sampled_from(list(EVENTS)), st.binary(max_size=60) | junk.map(msgspec.json.encode))
@@ -500,7 +507,9 @@ def test_headers_of_a_record_are_the_documented_ones(asyncapi: Any) -> None:
     assert set(documented["required"]) == set(written)
     assert set(documented["properties"]) == {*written, "for-stage"}
     assert all(rule.get("const", written[name]) == written[name] for name, rule in documented["properties"].items() if name in written)
-    assert asyncapi["components"]["messages"]["contact-sealed"]["headers"]["allOf"][1]["properties"]["ce_type"]["const"] == written["ce_type"]
+    assert (
+        asyncapi["components"]["messages"]["contact-sealed"]["headers"]["allOf"][1]["properties"]["ce_type"]["const"] == written["ce_type"]
+    )
     removal = removal_of("contacts-sms", "c", source="test", at=AT).headers
     assert set(asyncapi["components"]["messages"]["removal"]["headers"]["required"]) == set(removal)
 

@@ -200,10 +200,21 @@ def test_back_off_grows_with_each_try(office: Office) -> None:
 
 def test_a_failure_that_does_not_pass_is_given_up_in_the_end(office: Office) -> None:
     """After three days, as failed, told once."""
-    office.ask("r1", age_seconds=GIVE_UP_SECONDS + 10)
+    office.ask("r1")
+    with office.database.begin() as connection:
+        connection.execute(replies.update().values(queued_at=replies.c.queued_at - GIVE_UP_SECONDS - 10, attempts=20))
     script = Script(r1=[TemporaryFailure("x", reason="gateway-away")])
     run_until(office.sender(script), lambda: len(office.settled()) == 1)
     assert [(s.outcome, s.reason) for s in office.settled()] == [("failed", "gateway-away")]
+
+
+def test_an_answer_asked_for_long_ago_is_not_sent_at_first_sight(office: Office) -> None:
+    """Who lost the state and replays the journal must not write to a whole city again."""
+    office.ask("r1", age_seconds=GIVE_UP_SECONDS + 10)
+    script = Script()
+    run_until(office.sender(script), lambda: len(office.settled()) == 1)
+    assert script.tried == []
+    assert [(s.outcome, s.reason) for s in office.settled()] == [("failed", "too-old")]
 
 
 def test_what_cannot_be_delivered_is_settled_and_the_next_goes_out(office: Office) -> None:

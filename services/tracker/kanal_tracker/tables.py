@@ -173,7 +173,9 @@ class State:
             case Alias():
                 self.aliases.setdefault(change.alias, change.number)
             case ParkedEvent():
-                self.parked.setdefault(change.number, []).append(change)
+                waiting = self.parked.setdefault(change.number, [])
+                if all(event.event_id != change.event_id for event in waiting):  # repeated while it waits
+                    waiting.append(change)
             case Unparked():
                 for events in self.parked.values():
                     events[:] = [event for event in events if event.event_id != change.event_id]

@@ -141,7 +141,8 @@ def test_foreign_and_fixed_numbers_are_phones_too(typed: str, sender: str) -> No
 
 
 @pytest.mark.parametrize(
-    "typed", ["JAKI", "Telkomsel", "PULSA123", "BANK DKI", "112", "1708", "3636", "98855", "62444", "0815555JAKI", "1500BCA", "INFO0812345678"]
+    "typed",
+    ["JAKI", "Telkomsel", "PULSA123", "BANK DKI", "112", "1708", "3636", "98855", "62444", "0815555JAKI", "1500BCA", "INFO0812345678"],
 )
 def test_names_and_short_codes_are_nobody_to_answer(typed: str) -> None:
     """Applications send under names and short codes of up to six digits: turned into a phone, a stranger would be answered."""

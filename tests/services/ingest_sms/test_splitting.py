@@ -128,7 +128,11 @@ def test_a_sequence_that_is_one_character_to_a_reader_is_not_cut(sequence: str) 
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.text(st.characters(min_codepoint=0x10000, max_codepoint=0x1F9FF, exclude_categories=["Cn", "Co", "Mn", "Mc"]), min_size=40, max_size=120))
+@given(
+    st.text(
+        st.characters(min_codepoint=0x10000, max_codepoint=0x1F9FF, exclude_categories=["Cn", "Co", "Mn", "Mc"]), min_size=40, max_size=120
+    )
+)
 def test_no_surrogate_pair_is_cut(text: str) -> None:
     """Each SMS is valid UTF-16 by itself, and as long as possible."""
     assume(not is_gsm(text))

@@ -281,7 +281,12 @@ def test_a_body_at_the_limit_is_taken(gateway: Gateway) -> None:
 def test_no_answer_and_no_log_line_names_the_phone(gateway: Gateway) -> None:
     """Whatever goes wrong, logs and answers are read by many."""
     with capture_logs() as lines:
-        answers = [gateway.post(SMS), gateway.post(SMS | {"text": ""}), gateway.post(SMS, X_Kanal_Signature="x"), gateway.post(SMS, "/sms/x/inbound")]
+        answers = [
+            gateway.post(SMS),
+            gateway.post(SMS | {"text": ""}),
+            gateway.post(SMS, X_Kanal_Signature="x"),
+            gateway.post(SMS, "/sms/x/inbound"),
+        ]
         gateway.journal.close()
         answers.append(gateway.post(SMS))
     told = str(lines) + "".join(answer.text for answer in answers)

@@ -226,7 +226,9 @@ def test_a_reference_used_again_long_after_is_a_new_message(normalizer: Normaliz
     normalizer.take(part(1), part(2))
     normalizer.timers(later(11))
     month = 30 * 24 * 60
-    parts = [part(n, name=f"new {n}", text=text, received_at=later(month)) for n, text in enumerate(("Got ", "mampet di ", "Serdang"), start=1)]
+    parts = [
+        part(n, name=f"new {n}", text=text, received_at=later(month)) for n, text in enumerate(("Got ", "mampet di ", "Serdang"), start=1)
+    ]
     said = normalizer.take_singly(*parts)
 
     assert said.only(ReportRegistered).text == "Got mampet di Serdang"
@@ -270,7 +272,13 @@ def test_a_repeated_longer_sms_is_a_repeat(normalizer: Normalizer) -> None:
 
 @pytest.mark.parametrize(
     "typed",
-    ["081200000001", "+62 812-0000-0001", "a@warga.example", "3171010101900001", pytest.param("０８１２００００００１１", id="wide-digits")],
+    [
+        "081200000001",
+        "+62 812-0000-0001",
+        "a@warga.example",
+        "3171010101900001",
+        pytest.param("０８１２００００００１１", id="wide-digits"),
+    ],
 )
 def test_a_part_waits_masked(normalizer: Normalizer, typed: str) -> None:
     """A part may lie in SQL for ten minutes: no table holds a personal number or a mail address."""

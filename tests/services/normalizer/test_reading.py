@@ -154,7 +154,7 @@ def test_the_same_words_without_a_reply_token_do_not_ask() -> None:
 
 
 def test_a_long_text_that_begins_with_belum_is_a_report() -> None:
-    """"Belum ada …" begins many reports: BELUM is short, or names the report."""
+    """ "Belum ada …" begins many reports: BELUM is short, or names the report."""
     long = "Belum ada perbaikan " + "sejak bulan lalu " * 20
 
     assert not reading(long).says_not_fixed

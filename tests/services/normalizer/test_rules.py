@@ -182,7 +182,7 @@ def test_the_same_words_with_another_photo_are_no_repeat() -> None:
 
 
 def test_the_same_words_about_another_report_are_no_repeat() -> None:
-    """"Belum beres" as reply to two reports is said of both."""
+    """ "Belum beres" as reply to two reports is said of both."""
     reports = after(message("first", sender=MAIL, text="Lampu mati"), message("second", sender=MAIL, text="Got mampet"))
     to_first = message("third", sender=MAIL, text="Belum beres", reply_to=number("first"), received_at=later(1))
     to_second = message("fourth", sender=MAIL, text="Belum beres", reply_to=number("second"), received_at=later(2))
@@ -256,7 +256,7 @@ def test_cek_alone_without_reports_says_so() -> None:
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_cek_alone_asks_for_all_own_reports_newest_first(count: int) -> None:
-    """"CEK" alone = my reports; which of them are open, the tracker knows."""
+    """ "CEK" alone = my reports; which of them are open, the tracker knows."""
     own = [message(f"own {n}", text=f"LAPOR lampu {n} mati", received_at=later(n)) for n in range(count)]
     memory = after(*own, message("other", sender=BUNGA))
     asked = Said(settle(message("last", text="CEK", received_at=later(60)), memory).events).only(StatusAsked)
@@ -266,7 +266,7 @@ def test_cek_alone_asks_for_all_own_reports_newest_first(count: int) -> None:
 
 
 def test_messages_that_were_appended_are_not_reports_of_their_own() -> None:
-    """"My reports" lists each report once, not its further messages."""
+    """ "My reports" lists each report once, not its further messages."""
     memory = after(FIRST, message("second", text="RT 3 RW 4", received_at=later(1)))
     asked = Said(settle(message("third", text="CEK", received_at=later(2)), memory).events).only(StatusAsked)
 
@@ -389,7 +389,11 @@ def test_the_first_own_number_is_taken_and_strangers_are_passed_over() -> None:
 
 @pytest.mark.parametrize(
     ("minutes", "outcome"),
-    [pytest.param(1, "appended", id="soon"), pytest.param(15, "appended", id="just-in-time"), pytest.param(15.1, "registered", id="too-late")],
+    [
+        pytest.param(1, "appended", id="soon"),
+        pytest.param(15, "appended", id="just-in-time"),
+        pytest.param(15.1, "registered", id="too-late"),
+    ],
 )
 def test_the_same_sms_conversation_goes_on_within_the_set_time(minutes: float, outcome: str) -> None:
     """SMS has no threads: what follows soon belongs to the same report, what follows later is a new one."""

@@ -29,7 +29,8 @@ def test_every_kelurahan_is_found_behind_its_title() -> None:
     wrong = [
         area.name
         for area in jakarta().areas.values()
-        if jakarta().areas.get(UNDERSTANDING.area(["kelurahan", *area.name.casefold().split()]).code, area._replace(name="-")).name != area.name
+        if jakarta().areas.get(UNDERSTANDING.area(["kelurahan", *area.name.casefold().split()]).code, area._replace(name="-")).name
+        != area.name
     ]
 
     assert wrong == []

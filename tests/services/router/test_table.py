@@ -120,7 +120,9 @@ LITTER = pack_with(("litter", ANY, f"{KELURAHAN} lingkungan-hidup satpol-pp"), (
         ),
     ],
 )  # fmt: skip
-def test_after_a_refusal_the_next_is_asked_and_then_a_person(area: str, refused_by: tuple[str, ...], suggested: str, expected: Route) -> None:
+def test_after_a_refusal_the_next_is_asked_and_then_a_person(
+    area: str, refused_by: tuple[str, ...], suggested: str, expected: Route
+) -> None:
     """A suggestion first, then the row's next candidate, after three refusals or at the end of the row a dispatcher."""
     assert route(LITTER, "litter", area, refused_by, suggested) == expected
 

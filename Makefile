@@ -23,7 +23,7 @@ cluster: $(VENV)/dev  ## Kafka mode here: Kafka, PostgreSQL, a process per servi
 
 test: $(VENV)/dev  ## every test, real servers included
 	@$(SERVERS)
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2 --dist loadgroup
 
 test-quick: $(VENV)/dev  ## the tests that need no servers: under a minute
 	@$(PY) -m pytest -m "not servers"

@@ -2,18 +2,26 @@
 
 import os
 import uuid
-import warnings
 from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from kanal_all_in_one.topic_setup import create_topics
 
 from kanal.topics import PARTITIONS, TOPICS
 from tests.servers.install import NotInstalledError, install
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import wait_until
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares a server runs in one process: the journal's suites together, every other file by itself."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            folder = item.path.parent.name
+            item.add_marker(pytest.mark.xdist_group("journal" if folder == "journal" else item.path.stem))
 
 
 class _BriskKafka(KafkaServer):
@@ -46,9 +54,6 @@ def fresh_topics(kafka: KafkaServer) -> str:
         for deleted in admin.delete_topics(used).values():
             deleted.result(20)
         wait_until(lambda: not set(used) & _there(admin), 20, "deletion of topics")
-    with warnings.catch_warnings():  # kafka-python reads its own files in a deprecated way
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from kanal_all_in_one.topic_setup import create_topics
     create_topics(f"kafka://{kafka.address}", {}, 1, 1)
     wait_until(lambda: all(_ends(admin, name) == [0] * PARTITIONS for name in TOPICS), 20, "creation of topics")
     return f"kafka://{kafka.address}"

@@ -40,6 +40,7 @@ class Spool:
         try:
             fcntl.flock(self._alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self._alone.close()
             raise SetupError(f"another process uses the spool {path}: give each its own KANAL_DATA") from None
         self._connection = sqlite.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")

@@ -39,9 +39,12 @@ _COMPACT = """DELETE FROM records WHERE compacted = 1 AND topic = ? AND "key" = 
 _COMMIT = "INSERT OR REPLACE INTO commits (name, topic, next) VALUES (?, ?, ?)"
 _SELECT = 'SELECT "offset", "key", headers, value FROM records WHERE topic = ? AND "offset" >= ? ORDER BY "offset" LIMIT ?'
 _GROUP_COMMIT_RECORDS = 2_000
-_TOMBSTONE_DAYS = 1
+_TOMBSTONE_DAYS = 30
+"""A sender that was down for so long still hears that it must forget somebody."""
+
 _EXPIRE_EVERY_SECONDS = 60.0
-_EXPIRED = """SELECT "offset" FROM records WHERE topic = ? AND at < ? AND (value IS NULL OR NOT ?) ORDER BY "offset" LIMIT 1000"""
+_EXPIRED = """SELECT "offset" FROM records WHERE topic = ? AND at < ? AND (value IS NULL OR NOT ?) ORDER BY "offset" LIMIT ?"""
+_EXPIRE_RECORDS = 1_000
 _encode_headers = msgspec.json.Encoder().encode
 _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -171,8 +174,8 @@ class SqliteJournal:
             try:
                 first = self._queue.get(timeout=max(0.0, expire_at - time.monotonic()))
             except queue.Empty:
-                self._expire()
-                expire_at = time.monotonic() + _EXPIRE_EVERY_SECONDS
+                full = self._expire()
+                expire_at = time.monotonic() + (0.0 if full else _EXPIRE_EVERY_SECONDS)
                 continue
             if first is None:
                 return
@@ -229,18 +232,22 @@ class SqliteJournal:
                 connection.execute("ROLLBACK")
             raise
 
-    def _expire(self) -> None:
+    def _expire(self) -> bool:
+        """One bite of each topic; True when there is more to do."""
+        full = False
         for topic in TOPICS.values():
             days = _TOMBSTONE_DAYS if topic.compacted else topic.kept_days
             if days is not None:
-                self._expire_topic(self._topic_ids[topic.name], self._clock() - days * 86_400, topic.compacted)
+                before = self._clock() - days * 86_400
+                full |= self._expire_topic(self._topic_ids[topic.name], before, topic.compacted) == _EXPIRE_RECORDS
+        return full
 
-    def _expire_topic(self, topic: int, before: float, only_removals: bool) -> None:
+    def _expire_topic(self, topic: int, before: float, only_removals: bool) -> int:
         """Small bites, so that a waiting webhook is never held up by housekeeping."""
         try:
-            rows = self._connection.execute(_EXPIRED, (topic, before, only_removals)).fetchall()
+            rows = self._connection.execute(_EXPIRED, (topic, before, only_removals, _EXPIRE_RECORDS)).fetchall()
             if not rows:
-                return
+                return 0
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany('DELETE FROM records WHERE "offset" = ?', rows)
             if not only_removals:
@@ -249,6 +256,8 @@ class SqliteJournal:
         except sqlite.Error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            return 0
+        return len(rows)
 
 
 class SqliteReader:

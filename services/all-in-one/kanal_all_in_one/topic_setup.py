@@ -54,6 +54,8 @@ def _new(topic: Topic, replication: int, in_sync: int) -> NewTopic:
     config: dict[str, Any] = {"min.insync.replicas": str(in_sync), "max.message.bytes": str(2 * 1024 * 1024)}
     if topic.compacted:
         config |= {"cleanup.policy": "compact", "segment.ms": str(DAY_MS), "min.cleanable.dirty.ratio": "0.1"}
+        # Who is forgotten must be gone within a week; a sender that was down for a month still hears of it.
+        config |= {"max.compaction.lag.ms": str(7 * DAY_MS), "delete.retention.ms": str(30 * DAY_MS)}
     else:
         config["retention.ms"] = str(topic.kept_days * DAY_MS) if topic.kept_days else "-1"
     return NewTopic(topic.name, num_partitions=PARTITIONS, replication_factor=replication, topic_configs=config)

@@ -25,8 +25,8 @@ test: $(VENV)/dev  ## every test, real servers included
 	@$(SERVERS)
 	@$(PY) -m pytest -n 2 --dist loadgroup
 
-test-quick: $(VENV)/dev  ## the tests that need no servers: under a minute
-	@$(PY) -m pytest -m "not servers"
+test-quick: $(VENV)/dev  ## the tests that need no servers
+	@$(PY) -m pytest -n 2 --dist loadgroup -m "not servers"
 
 check: $(VENV)/dev  ## format, lint, types, import rules, generated files
 	@$(VENV)/bin/ruff format --check $(SOURCES) tests bench docs schemas
@@ -69,7 +69,9 @@ clean:  ## remove what the targets have made, but no data
 $(PY):
 	@.ci/python-venv "$(PYTHON)" $(VENV)
 
+# The first time this takes half a minute.
 $(VENV)/run: $(PY) requirements.txt requirements-build.txt pyproject.toml
+	@echo "installing into $(VENV) …"
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements.txt -r requirements-build.txt
 	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from kanal.errors import InvalidInput, TemporaryFailure
@@ -15,23 +17,19 @@ class AttachmentStore:
         self._directory = directory
 
     def keep(self, message_id: str, name: str, content: bytes, media_type: str, *, sealed: bool = False) -> Attachment:
-        """Durable when it returns. The same name again replaces the same content. *Raises:* TemporaryFailure (disk full)."""
+        """Durable when it returns. What was kept first under a name stays: the event that names it has its digest.
+
+        *Raises:* TemporaryFailure (disk full).
+        """
         path = self._path(f"{message_id}/{name}")
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with open(partial, "wb", opener=_private) as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-            _sync_directory(path.parent)
+            if not path.exists():
+                _write(path, content)
+            kept = path.read_bytes()
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise TemporaryFailure(f"attachments cannot be kept (errno {error.errno})", reason="attachments") from None
-        return Attachment(
-            path=f"{message_id}/{name}", media_type=media_type, size=len(content), sha256=hashlib.sha256(content).hexdigest(), sealed=sealed
-        )
+        digest = hashlib.sha256(kept).hexdigest()
+        return Attachment(path=f"{message_id}/{name}", media_type=media_type, size=len(kept), sha256=digest, sealed=sealed)
 
     def read(self, path: str) -> bytes:
         """*Raises:* InvalidInput when there is no such attachment."""
@@ -45,6 +43,23 @@ class AttachmentStore:
         if self._directory.resolve() not in resolved.parents:
             raise InvalidInput("attachment", "leads outside the store")
         return resolved
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all, and never over another: of two at once the first wins."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with open(partial, "wb", opener=_private) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+    _sync_directory(path.parent.parent)
 
 
 def _private(path: str, flags: int) -> int:

@@ -13,9 +13,9 @@ from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy import Connection, MetaData, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
-from kanal.errors import DatabaseAway
+from kanal.errors import DatabaseAway, SetupError
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -31,7 +31,10 @@ class Database:
         """Other processes write here too (PostgreSQL); with SQLite this process is alone."""
         # SQLite has one writer at a time; a lock in front of it is fair, its own busy handler is not.
         self._writing = nullcontext() if self.shared else threading.Lock()
-        self._engine = _postgres(url) if self.shared else _sqlite(url)
+        try:
+            self._engine = _postgres(url) if self.shared else _sqlite(url)
+        except (ArgumentError, ModuleNotFoundError):
+            raise SetupError("KANAL_DATABASE_URL is no address of a database") from None
 
     def create_tables(self, *tables: MetaData) -> None:
         """Create what is missing. *Raises:* DatabaseAway."""

@@ -149,6 +149,8 @@ class ReportRegistered(Event, frozen=True, kw_only=True):
     """Other reports' numbers in the text, of strangers or in the city's older form."""
     incomplete: bool = False
     """Parts of a longer SMS are missing."""
+    aliases: tuple[str, ...] = ()
+    """Numbers that the other parts of a longer SMS would have got; they stay other names of the report."""
     attachments: tuple[Attachment, ...] = ()
     """In the order of the message; the sealed raw mail first."""
 
@@ -174,6 +176,8 @@ class ReportAppended(Event, frozen=True, kw_only=True):
     """The number that this message would have got; it stays another name of the report."""
     not_fixed: bool = False
     """The reporter says that it is not fixed ("BELUM")."""
+    duplicate: bool = False
+    """The same words again: only `alias` is new."""
     language: str = "id"
     """Language to answer in, a code of the pack."""
     attachments: tuple[Attachment, ...] = ()

@@ -20,7 +20,7 @@ def configure_logs(*, level: str = "INFO") -> None:
             _error_kind_only,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping().get(level.upper(), logging.INFO)),
         logger_factory=lambda *_arguments: _LineLogger(sys.stderr if sys.stderr.isatty() else sys.stdout),
     )
     handler = logging.StreamHandler()

@@ -21,7 +21,7 @@ _TOKENS = re.compile(
     | (?P<date>(?<!\d)(?:\d{{1,2}}[-./\ ]\d{{1,2}}[-./\ ](?:19|20)\d\d|(?:19|20)\d\d-\d\d-\d\d|(?:19|20)\d\d\ ?[-–]\ ?(?:19|20)\d\d)
         (?!\d|{_GAP}\d{{3}}))
     | (?P<clock>(?<![\d.])[0-2]?\d[.:][0-5]\d(?:\ ?[-–]\ ?[0-2]?\d[.:][0-5]\d)?(?!{_GAP}?\d))
-    | (?P<amount>\bRp\.?\ ?\d[\d.,]*)
+    | (?P<amount>\bRp\.?\ ?[1-9][\d.,]*)
     | (?P<coordinate>(?<![\d.])-?[1-9]\d{{0,2}}\.\d{{4,10}}(?![\d.]))
     | (?P<email>(?<![\w.+%\-])[\w.+%\-]{{1,128}}@[\w\-]{{1,63}}(?:\.[\w\-]{{1,63}}){{0,6}})
     | (?P<plate>\b(?-i:(?:{_PLATE_CODES})[\ \-]?\d{{2,4}}[\ \-]?(?!RT|RW|NO|KM)[A-Z]{{1,3}})\b)
@@ -31,7 +31,7 @@ _TOKENS = re.compile(
 )
 _ACCOUNT_IN_FRONT = re.compile(r"\brek(?:ening)?\b[^\d\n]{0,20}$", re.IGNORECASE)
 _GROUPED_IN_THREES = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
-_SURVIVING = frozenset({"date", "clock", "amount", "coordinate"})
+_SURVIVING = frozenset({"date", "clock", "amount"})
 
 
 def mask(text: str) -> str:
@@ -45,7 +45,7 @@ def mask(text: str) -> str:
 
 def _masked(token: "re.Match[str]", text: str) -> str:
     kind, found = token.lastgroup, token.group()
-    if kind in _SURVIVING or (kind == "number" and _is_number(found)):
+    if kind in _SURVIVING or (kind == "number" and _is_number(found)) or (kind == "coordinate" and _lies_in_indonesia(found)):
         return found
     if kind == "email":
         return "[email]"
@@ -78,6 +78,12 @@ def _is_phone(run: str, digits: str) -> bool:
     if digits.startswith(("0", "62")):
         return 9 <= count <= 15
     return digits.startswith("8") and digits[1:2] not in ("", "0") and 9 <= count <= 12
+
+
+def _lies_in_indonesia(typed: str) -> bool:
+    """Latitude 11° south to 6° north, longitude 95° to 141° east; anything else of this form is somebody's number."""
+    degrees = float(typed)
+    return -11 <= degrees <= 11 or 95 <= degrees <= 142
 
 
 def _is_number(typed: str) -> bool:

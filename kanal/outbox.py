@@ -28,6 +28,13 @@ class Outbox:
         self._owner = owner
         self._database = database
         self._journal = journal
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Whatever is not surely appended counts as left behind from now on, also what this process added.
+
+        After a commit whose answer was lost nobody knows whether its rows are there: `flush_left_behind` finds them if they are.
+        """
         self._run = uuid.uuid4().hex
         self._seq = time.time_ns()  # grows from run to run, so that rows left behind keep their order
         self._waiting: list[Record] = []

@@ -16,8 +16,8 @@ KELURAHAN = "@kelurahan"
 
 ANY = "*"
 REPLY_KINDS = frozenset(
-    """received appended already-received status my-reports no-reports status-unknown taken-up question done rejected merged reopened
-    not-reopened""".split()
+    """received emergency appended already-received status my-reports no-reports status-unknown taken-up question done rejected merged
+    reopened not-reopened""".split()
 )
 """The replies that Kanal has something to say with; a pack must have words for each."""
 

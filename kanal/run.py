@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import uvicorn
 from kanal import stage_tables
 from kanal.attachments import AttachmentStore
 from kanal.database import Database
-from kanal.errors import KanalError, SetupError
+from kanal.errors import DatabaseAway, KanalError, SetupError
 from kanal.journal import Journal
 from kanal.journal.spool import Intake, Spool
 from kanal.keys import make_keys, read_keys
@@ -36,18 +36,34 @@ STUCK_SECONDS = 120
 """The stage thread makes a turn at least twice a second; after so long without one the process is not healthy."""
 
 STOP_SECONDS = 10
+DATABASE_SECONDS = 60
 
 
-def run(name: str, settings: Settings, build: Build) -> int:
-    """Run until SIGTERM or SIGINT; the exit code of the process. A mistake in the set-up is told in one line."""
+def run(name: str, settings: Settings, build: Build, greeting: Callable[[], None] = lambda: None) -> int:
+    """Run until SIGTERM or SIGINT; the exit code of the process. A mistake in the set-up is told in one line.
+
+    `greeting` is called once everything listens.
+    """
     configure_logs(level=settings.log_level)
     sys.setswitchinterval(0.0005)  # webhooks must not wait behind a busy stage; see docs/decisions/0005-threads.md
     try:
         with opened(name, settings) as platform:
-            return Process(build(platform), settings, platform).run()
+            return Process(build(platform), settings, platform, greeting).run()
     except KanalError as error:
-        logger(name).error("not_started", error=error)
-        return 1
+        return _not_started(name, str(error))
+    except OSError as error:  # a port that is taken, a directory that cannot be written
+        return _not_started(name, f"{error.strerror or error}: {error.filename or _ports(settings)}")
+
+
+def _not_started(name: str, why: str) -> int:
+    logger(name).error("not_started", error=why)
+    sys.stderr.write(f"kanal: {why}\n")
+    return 1
+
+
+def _ports(settings: Settings) -> str:
+    ports = {name: value for name, value in settings.model_dump().items() if name.endswith("_port")}
+    return ", ".join(f"KANAL_{name.upper()}={value}" for name, value in ports.items())
 
 
 @contextmanager
@@ -95,8 +111,10 @@ def open_journal(settings: Settings) -> Journal:
 class Process:
     """A service with its threads."""
 
-    def __init__(self, service: Service, settings: Settings, platform: Platform) -> None:
+    def __init__(self, service: Service, settings: Settings, platform: Platform, greeting: Callable[[], None] = lambda: None) -> None:
         self._service = service
+        self._greeting = greeting
+        self._settings = settings
         self._platform = platform
         self._stop = threading.Event()
         self._failed = False
@@ -107,7 +125,7 @@ class Process:
         config = uvicorn.Config(
             app, host=settings.http_host, port=settings.http_port, log_config=None, access_log=False, lifespan="off",
             timeout_graceful_shutdown=5, server_header=False, timeout_keep_alive=30, limit_concurrency=2_000,
-            h11_max_incomplete_event_size=65_536,
+            http="h11", h11_max_incomplete_event_size=65_536,  # httptools sets no limit to headers
         )  # fmt: skip
         self._server = uvicorn.Server(config)
 
@@ -115,26 +133,48 @@ class Process:
         """Until a signal comes or a stage refuses to go on."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        self._platform.database.create_tables(stage_tables.metadata, *self._service.tables)
+        self._create_tables()
         threads = self._start_threads()
         self._log.info("started", stages=[loop.handler.name for loop in self._loops])
+        threading.Thread(target=self._greet_when_up, name="greeting", daemon=True).start()
         try:
             self._server.run()
         except SystemExit:  # uvicorn's way of saying that the port is taken
             self._failed = True
-            self._log.error("http_not_started")
+            _not_started(self._service.name, f"KANAL_HTTP_PORT: port {self._settings.http_port} is taken or not allowed")
         self._end(threads)
         return 1 if self._failed else 0
+
+    def _create_tables(self) -> None:
+        """The database may come up after us. *Raises:* DatabaseAway after a minute."""
+        deadline = time.monotonic() + DATABASE_SECONDS
+        while True:
+            try:
+                self._platform.database.create_tables(stage_tables.metadata, *self._service.tables)
+                return
+            except DatabaseAway as error:
+                if time.monotonic() > deadline:
+                    raise
+                self._log.warning("database_awaited", error=error)
+                time.sleep(1.0)
 
     def _start_threads(self) -> list[threading.Thread]:
         for listener in self._service.listeners:
             listener.start()
-        threads = [threading.Thread(target=sender.run, args=(self._stop,), name=sender.name) for sender in self._service.senders]
+        threads = [
+            threading.Thread(target=sender.run, args=(self._stop,), name=sender.name, daemon=True) for sender in self._service.senders
+        ]
         if self._loops:
-            threads.append(threading.Thread(target=self._run_stages, name="stages"))
+            threads.append(threading.Thread(target=self._run_stages, name="stages", daemon=True))
         for thread in threads:
             thread.start()
         return threads
+
+    def _greet_when_up(self) -> None:
+        while not self._server.started and not self._server.should_exit and not self._failed:
+            time.sleep(0.02)
+        if self._server.started:
+            self._greeting()
 
     def _end(self, threads: Sequence[threading.Thread]) -> None:
         deadline = time.monotonic() + STOP_SECONDS

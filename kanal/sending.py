@@ -16,7 +16,7 @@ from sqlalchemy import Connection, and_, func, or_, select, update
 from kanal import metrics, topics
 from kanal.contacts import Contact, open_sealed
 from kanal.database import Database
-from kanal.errors import InvalidEvent, KanalError, SetupError, TemporaryFailure
+from kanal.errors import DatabaseAway, InvalidEvent, KanalError, SetupError, TemporaryFailure
 from kanal.events import ReplySettled
 from kanal.faults import fail_point
 from kanal.ids import derive_id
@@ -28,7 +28,9 @@ from kanal.records import record_of
 from kanal.replies import contacts, replies
 
 CLAIM = 20
-"""Replies in hand at once; a crash repeats at most so many."""
+"""Replies claimed at once. Each is settled right after it was sent, so that a crash repeats one."""
+
+SETTLE_RETRY_SECONDS = (0.2, 1.0, 3.0)
 
 CLAIM_SECONDS = 45
 """Another process may take a reply over so long after it was claimed."""
@@ -108,6 +110,8 @@ class Sender:
                     stop.wait(0.1)
             except Exception as error:  # nothing is lost: rows say what is still to do
                 self._log.warning("sending_retried", error=error)
+                self._outbox.begin_again()
+                recovered = False
                 stop.wait(1.0)
         self._leave()
 
@@ -129,11 +133,18 @@ class Sender:
             self._count_waiting()
             return 0
         fail_point(f"{self.name}.sending")
-        settled = self._send_all(claimed, now, stop)
-        fail_point(f"{self.name}.sent")
-        self._settle(settled, now)
-        self._give_back([each.row for each in claimed[len(settled) :]])
-        return len(settled)
+        done = 0
+        for each in claimed:
+            if stop.is_set() or time.time() > now + BEGIN_SECONDS:
+                break
+            settled = self._send(each, now)
+            fail_point(f"{self.name}.sent")
+            self._settle(settled, now)
+            done += 1
+        self._give_back([each.row for each in claimed[done:]])
+        self._outbox.flush()
+        self._log.info("replies_tried", count=done)
+        return done
 
     def _claim(self, connection: Connection, now: int) -> list[_Claimed]:
         self._database.exclusive(connection, self.name)
@@ -174,14 +185,6 @@ class Sender:
                 metrics.REPLY_REPEATS.labels(self._channel).inc()
         return [_Claimed(row, row.sealed or "") for row in rows]
 
-    def _send_all(self, claimed: Sequence[_Claimed], now: int, stop: threading.Event) -> list[_Settled]:
-        settled: list[_Settled] = []
-        for each in claimed:
-            if stop.is_set() or time.time() > now + BEGIN_SECONDS:
-                break
-            settled.append(self._send(each, now))
-        return settled
-
     def _send(self, claimed: _Claimed, now: int) -> _Settled:
         row = claimed.row
         age = now - row.queued_at
@@ -205,23 +208,37 @@ class Sender:
             return _Settled(row, "failed" if row.attempts >= len(RETRY_SECONDS) else "waiting", f"bug-{type(error).__name__}")
         return _Settled(row, "sent")
 
-    def _settle(self, settled: Sequence[_Settled], now: int) -> None:
-        done = [each for each in settled if each.outcome != "waiting"]
+    def _settle(self, settled: _Settled, now: int) -> None:
+        """Right after the send, so that little is repeated after a crash; a database that is away for a moment is waited for."""
+        for pause in (*SETTLE_RETRY_SECONDS, None):
+            try:
+                self._note(settled, now)
+                return
+            except DatabaseAway:
+                if pause is None:
+                    raise
+                time.sleep(pause)
+
+    def _note(self, settled: _Settled, now: int) -> None:
+        row, outcome, reason, lost = settled
+        pause = RETRY_SECONDS[min(row.attempts, len(RETRY_SECONDS) - 1)]
+        values = {"state": outcome, "reason": reason, "next_at": now + pause if outcome == "waiting" else row.next_at}
+        values["repeats"] = row.repeats + (row.state == "sending") + lost
+        # Only while it is still ours: after the claim ran out another process may have sent and settled it.
+        mine = and_(replies.c.reply_id == row.reply_id, replies.c.state == "sending", replies.c.claimed_until == now + CLAIM_SECONDS)
+        records: list[Record] = []
         with self._database.begin() as connection:
-            for row, outcome, reason, lost in settled:
-                pause = RETRY_SECONDS[min(row.attempts, len(RETRY_SECONDS) - 1)]
-                values = {"state": outcome, "reason": reason, "next_at": now + pause if outcome == "waiting" else row.next_at}
-                values["repeats"] = row.repeats + (row.state == "sending") + lost
-                connection.execute(update(replies).where(replies.c.reply_id == row.reply_id).values(values))
-            records = self._outbox.add(connection, [(self._place, self._settled_record(each)) for each in done])
+            ours = connection.execute(update(replies).where(mine).values(values)).rowcount == 1
+            if ours and outcome != "waiting":
+                records = self._outbox.add(connection, [(self._place, self._settled_record(settled))])
         self._outbox.committed(records)
-        for each in done:
-            metrics.REPLIES.labels(self._channel, each.outcome).inc()
-            if each.outcome != "sent":
-                self._log.error("reply_not_delivered", number=each.row.number, outcome=each.outcome, reason=each.reason)
-        if done:
-            self._log.info("replies_sent", count=sum(each.outcome == "sent" for each in done))
-        self._outbox.flush()
+        if ours and outcome != "waiting":
+            self._tell(row, outcome, reason)
+
+    def _tell(self, row: Any, outcome: str, reason: str) -> None:
+        metrics.REPLIES.labels(self._channel, outcome).inc()
+        if outcome != "sent":
+            self._log.error("reply_not_delivered", number=row.number, outcome=outcome, reason=reason)
 
     def _give_back(self, rows: Sequence[Any]) -> None:
         """Claimed but not begun: stopping."""

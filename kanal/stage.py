@@ -7,6 +7,7 @@ Not here: what a stage decides (the services) and where records lie (journal/).
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
@@ -42,6 +43,13 @@ HOUSEKEEPING_SECONDS = 1.0
 
 APPLIED_DAYS = 100
 """Ids applied are remembered longer than any topic but `reports` keeps its records."""
+
+
+UNUSUAL = frozenset(
+    """repeat parked refused duplicate ignored late-part person-decided repeated-action not-reopened nothing-parked gave-up
+    registered-emergency to-dispatcher""".split()
+)
+"""Outcomes whose messages get a log line of their own; the others are counted in their batch's line."""
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +126,8 @@ class _Outcome(NamedTuple):
     counts: dict[str, int]
     deaths: list[bool]
     """For each input in order: was it set aside."""
+    unusual: list[tuple[str, str]]
+    """Event id and outcome of each message that went another than the normal way."""
 
 
 class StageLoop:
@@ -202,8 +212,7 @@ class StageLoop:
         fail_point(f"{self.handler.name}.after-append")
         metrics.STAGE_BATCH_SECONDS.labels(self.handler.name).observe(time.perf_counter() - started)
         self._be_less_careful(hands)
-        if time.monotonic() - self._kept_house_at > HOUSEKEEPING_SECONDS:
-            self._note_offsets()
+        self._keep_house(caught_up=len(hands) < self._limit_now().records)
         return len(hands)
 
     def _commit(self, hands: Sequence[_Hand], positions: Mapping[Place, int]) -> None:
@@ -224,7 +233,7 @@ class StageLoop:
         self._report(outcome, inputs, now)
 
     def _decide_all(self, hands: Sequence[_Hand], known: set[str], connection: Connection, now: datetime) -> _Outcome:
-        outcome = _Outcome([], [], [], {}, [])
+        outcome = _Outcome([], [], [], {}, [], [])
         fresh = [hand.input for hand in hands if hand.input is not None and hand.input.event_id not in known]
         state = self.handler.load(connection, fresh)
         for stored, message, failure in hands:
@@ -234,6 +243,7 @@ class StageLoop:
                 _count(outcome, "for-another-stage")
             elif message.event_id in known:
                 _count(outcome, "repeat")
+                outcome.unusual.append((message.event_id, "repeat"))
             elif self._decide(stored, message, state, outcome, now):
                 known.update(outcome.applied)
         return outcome
@@ -253,6 +263,8 @@ class StageLoop:
         outcome.applied.extend((message.event_id,) if decision.applied is None else decision.applied)
         outcome.deaths.append(False)
         _count(outcome, decision.outcome)
+        if decision.outcome in UNUSUAL:
+            outcome.unusual.append((message.event_id, decision.outcome))
         return True
 
     def _record(self, message: Input, emit: Emit) -> Record:
@@ -284,11 +296,12 @@ class StageLoop:
     # Owning partitions.
 
     def _take_over(self, place: Place) -> int | None:
-        """A partition is assigned: append what its last owner left in the outbox, then read from the stored offset."""
-        self._outbox.flush_left_behind(place)
+        """A partition is assigned: read from the stored offset, after appending what its last owner left in the outbox."""
         first = self._journal.bounds(place.topic)[place.partition].first
         with self._database.begin() as connection:
             stored = self._store.take(connection, place, self._journal.identity(place.topic), first)
+        # Only now: if the last owner commits after this look, our first commit is fenced and we take over anew.
+        self._outbox.flush_left_behind(place)
         if not stored.clean:
             self._careful[place] = CAREFUL_RECORDS
         self._positions[place] = stored.next
@@ -300,12 +313,14 @@ class StageLoop:
         self._reader = None
         self._in_hand = ()
         self._careful.clear()
+        self._outbox.begin_again()
 
     def _retry_later(self, error: Exception) -> None:
         pause = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
         self._failures += 1
         self._resume_at = time.monotonic() + pause
         reason = error.reason if isinstance(error, TemporaryFailure) else type(error).__name__
+        self._take_attempt_back()
         metrics.STAGE_RETRIES.labels(self.handler.name, reason).inc()
         self._log.warning("batch_retried", error=error, reason=reason, attempt=self._failures)
         if self._failures % len(RETRY_SECONDS) == 0:
@@ -324,6 +339,13 @@ class StageLoop:
         with self._database.begin() as connection:
             return self._store.count_attempt(connection, place_of(stored), stored.offset)
 
+    def _take_attempt_back(self) -> None:
+        """An exception that was caught proves that the process lived: what it failed on is not deadly."""
+        if self._careful and self._in_hand:
+            stored = self._in_hand[0]
+            with suppress(TemporaryFailure), self._database.begin() as connection:
+                self._store.forget_attempts(connection, {place_of(stored): stored.offset + 1})
+
     def _be_less_careful(self, hands: Sequence[_Hand]) -> None:
         for hand in hands:
             place = place_of(hand.stored)
@@ -337,10 +359,16 @@ class StageLoop:
     def _idle(self) -> None:
         self._careful.clear()
         self._outbox.tidy()
-        if time.monotonic() - self._kept_house_at > HOUSEKEEPING_SECONDS:
+        self._keep_house(caught_up=True)
+
+    def _keep_house(self, *, caught_up: bool) -> None:
+        """Once a second, under load too: timers when caught up, offsets for lag, old ids."""
+        if time.monotonic() - self._kept_house_at < HOUSEKEEPING_SECONDS:
+            return
+        if caught_up:
             self._run_timers()
-            self._note_offsets()
             self._forget_old_ids()
+        self._note_offsets()
 
     def _run_timers(self) -> None:
         assert self._reader is not None
@@ -372,6 +400,8 @@ class StageLoop:
         if inputs:
             metrics.STAGE_BEHIND_SECONDS.labels(self.handler.name).set(max(0.0, (now - inputs[-1].at).total_seconds()))
         self._watch_dead_letters(outcome.deaths)
+        for event_id, name in outcome.unusual:
+            self._log.info("message_went_another_way", event_id=event_id, outcome=name)
         self._log.info("batch_committed", outputs=len(outcome.outputs), outcome=outcome.counts)
 
     def _watch_dead_letters(self, deaths: Sequence[bool]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from pysqlite3 import dbapi2 as sqlite
 
 from kanal import metrics
-from kanal.errors import JournalAway, SetupError, SpoolFull, TemporaryFailure
+from kanal.errors import JournalAway, SetupError, SpoolFull
 from kanal.journal import Journal, Record, refuse_too_large
 from kanal.logs import logger
 
@@ -133,7 +133,8 @@ class Intake:
                 if records:
                     self._journal.append(records)
                     self._spool.drop(up_to)
-            except (TemporaryFailure, sqlite.Error):  # the disk may be full: what is here stays until it is not
+            except Exception as error:  # journal away, disk full, a bug: what is here stays, and the relay lives
+                self._log.warning("relay_retried", error=error)
                 self._stop.wait(1.0)
             metrics.SPOOLED.labels(self._service).set(self._spool.count)
 

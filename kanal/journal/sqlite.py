@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS records (
     "key" TEXT NOT NULL, headers BLOB NOT NULL, value BLOB);
 CREATE INDEX IF NOT EXISTS records_by_topic ON records (topic, "offset");
 CREATE INDEX IF NOT EXISTS records_by_key ON records (topic, "key") WHERE compacted = 1;
+CREATE INDEX IF NOT EXISTS removals_by_topic ON records (topic, "offset") WHERE value IS NULL;
 CREATE TABLE IF NOT EXISTS commits (name TEXT NOT NULL, topic TEXT NOT NULL, next INTEGER NOT NULL, PRIMARY KEY (name, topic));
 """
 _INSERT = 'INSERT INTO records (topic, at, compacted, "key", headers, value) VALUES (?, ?, ?, ?, ?, ?)'
@@ -43,7 +44,9 @@ _TOMBSTONE_DAYS = 30
 """A sender that was down for so long still hears that it must forget somebody."""
 
 _EXPIRE_EVERY_SECONDS = 60.0
-_EXPIRED = """SELECT "offset" FROM records WHERE topic = ? AND at < ? AND (value IS NULL OR NOT ?) ORDER BY "offset" LIMIT ?"""
+_EXPIRED = """SELECT "offset" FROM (SELECT "offset", at FROM records WHERE topic = ? ORDER BY "offset" LIMIT ?) WHERE at < ?"""
+_EXPIRED_REMOVALS = """SELECT "offset" FROM (SELECT "offset", at FROM records WHERE topic = ? AND value IS NULL ORDER BY "offset" LIMIT ?)
+    WHERE at < ?"""
 _EXPIRE_RECORDS = 1_000
 _encode_headers = msgspec.json.Encoder().encode
 _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
@@ -134,16 +137,6 @@ class SqliteJournal:
             self._writer.join()
             self._connection.close()
 
-    def size_bytes(self) -> int:
-        """Bytes of the file as far as used; for the bound of a spool."""
-        connection = self._connect()
-        try:
-            names = ("page_count", "freelist_count", "page_size")
-            pages, free, page_size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
-            return int((pages - free) * page_size)
-        finally:
-            connection.close()
-
     def _ask(self, work: _Work) -> "Future[None]":
         with self._asking:
             if self._closed:
@@ -201,7 +194,7 @@ class SqliteJournal:
         waiting = [work for work in group if work is not None]
         try:
             self._write(waiting)
-        except sqlite.Error as error:  # disk full, I/O error: nothing of the group is there, all are told
+        except Exception as error:  # disk full, I/O error, a bug: nothing of the group is there, all are told, the writer lives
             failure = JournalAway(f"the journal cannot write ({type(error).__name__})")
             for work in waiting:
                 if work.done.set_running_or_notify_cancel():
@@ -245,7 +238,8 @@ class SqliteJournal:
     def _expire_topic(self, topic: int, before: float, only_removals: bool) -> int:
         """Small bites, so that a waiting webhook is never held up by housekeeping."""
         try:
-            rows = self._connection.execute(_EXPIRED, (topic, before, only_removals, _EXPIRE_RECORDS)).fetchall()
+            look = _EXPIRED_REMOVALS if only_removals else _EXPIRED
+            rows = self._connection.execute(look, (topic, _EXPIRE_RECORDS, before)).fetchall()
             if not rows:
                 return 0
             self._connection.execute("BEGIN IMMEDIATE")

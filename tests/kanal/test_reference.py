@@ -279,7 +279,7 @@ def test_action_is_in_the_reference_as_the_machine_does_it(name: str) -> None:
         named = frozenset(LABELS) - {"done", "rejected", "merged"}
     assert named == action.from_
     assert (to.strip("`"), who.split(", ")) == (action.to, sorted(action.roles))
-    answer = move(report_in(min(action.from_)), empty_request(name, min(action.roles)), Rules(14, {"bina-marga": ""}, {}))
+    answer = move(report_in(min(action.from_)), empty_request(name, min(action.roles)), Rules(14, {"bina-marga": ""}))
     if isinstance(answer, Refusal):
         assert f"`{answer.rule}`" in refused_by
         assert needs != "nothing"

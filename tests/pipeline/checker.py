@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from kanal_ingest_email.addresses import reply_id_of
 from kanal_tracker.tables import reports
 from sqlalchemy import select
 
@@ -10,7 +11,7 @@ from kanal import topics
 from kanal.events import MessageSettled, ReplySettled, ReportRegistered
 from kanal.journal import Journal
 from kanal.records import open_record
-from tests.pipeline.town import Town
+from tests.pipeline.town import Town, body_of, number_in
 
 
 @dataclass
@@ -69,6 +70,12 @@ def check(town: Town, ledger: Ledger) -> Findings:
     return findings
 
 
+def receipts_of(town: Town) -> "Counter[str]":
+    """Number → how often its receipt went out, by SMS or mail."""
+    texts = [sms["text"] for sms in town.gateway.sent] + [body_of(mail.message) for mail in town.mailbox.messages]
+    return Counter(number_in(text) for text in texts if "Laporan diterima" in text)
+
+
 def _settlements(journal: Journal) -> dict[str, set[str]]:
     """Message id → ids of its different settlements; the same record twice has the same id and is one."""
     found: dict[str, set[str]] = defaultdict(set)
@@ -105,9 +112,9 @@ def _check_order(journal: Journal, ledger: Ledger, findings: Findings) -> None:
 
 
 def _check_receipts(town: Town, journal: Journal, ledger: Ledger, findings: Findings) -> None:
-    told = Counter(sms["text"] for sms in town.gateway.sent if "Laporan diterima" in sms["text"])
+    told = receipts_of(town)
     for message_id, number in ledger.numbers.items():
-        times = sum(count for text, count in told.items() if number in text)
+        times = told[number]
         if times == 0:
             findings.without_receipt.append(message_id)
         findings.receipts_repeated += max(0, times - 1)
@@ -116,5 +123,6 @@ def _check_receipts(town: Town, journal: Journal, ledger: Ledger, findings: Find
         event = open_record(stored).event
         assert isinstance(event, ReplySettled)
         counted[event.reply_id] = event.repeats
-    sent = Counter(sms["id"] for sms in town.gateway.sent)
-    findings.uncounted_repeats = sum(max(0, times - 1 - counted.get(sms_id.partition("-")[0], 0)) for sms_id, times in sent.items())
+    sent = Counter(sms["id"].partition("-")[0] for sms in town.gateway.sent)
+    sent.update(reply_id_of(str(mail.message["Message-ID"]).strip("<>")) for mail in town.mailbox.messages)
+    findings.uncounted_repeats = sum(max(0, times - 1 - counted.get(reply_id, 0)) for reply_id, times in sent.items())

@@ -5,12 +5,15 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from smtplib import SMTP, SMTPException
 
 import pytest
 import requests
 
-from tests.pipeline.checker import Ledger, check, settled_count
-from tests.pipeline.town import Town
+from kanal.keys import read_keys
+from kanal.numbers import number_for
+from tests.pipeline.checker import Ledger, check, receipts_of, settled_count
+from tests.pipeline.town import ADDRESS, Town
 from tests.servers.processes import wait_until
 
 MESSAGES = 200
@@ -22,18 +25,22 @@ POINTS = (
     *(f"{stage}.{point}" for stage in STAGES for point in ("after-poll", "after-commit", "after-append")),
     "sms-sender.sending",
     "sms-sender.sent",
+    "ingest-email.before-acknowledgement",
+    "ingest-email.after-acknowledgement",
+    "email-sender.sending",
+    "email-sender.sent",
 )
 ROUNDS = int(os.environ.get("KANAL_SOAK_ROUNDS", "5")) if os.environ.get("KANAL_SOAK") else 1
 
 
 class Traffic:
-    """Twenty telephones that each send ten SMS one after the other; what is not acknowledged is sent again, as a gateway does."""
+    """Twenty people who each send ten messages one after the other; what is not acknowledged is sent again, as gateways do."""
 
     def __init__(self, town: Town) -> None:
         self._town = town
         self.ledger = Ledger()
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._phone, args=(index,)) for index in range(SENDERS)]
+        self.lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._person, args=(index,)) for index in range(SENDERS)]
         self.failures: list[str] = []
 
     def start(self) -> None:
@@ -46,7 +53,14 @@ class Traffic:
         assert not any(thread.is_alive() for thread in self._threads)
         assert not self.failures
 
-    def _phone(self, index: int) -> None:
+    def _person(self, index: int) -> None:
+        raise NotImplementedError
+
+
+class SmsTraffic(Traffic):
+    """By SMS: the number is promised at once."""
+
+    def _person(self, index: int) -> None:
         phone = f"+62813{uuid.uuid4().int % 10**8:08}"
         for turn in range(MESSAGES // SENDERS):
             text = f"LAPOR lampu jalan mati di kelurahan Cawang, tiang nomor {index} {turn}"
@@ -54,7 +68,7 @@ class Traffic:
             if answer is None:
                 self.failures.append("a message was never acknowledged")
                 return
-            with self._lock:
+            with self.lock:
                 self.ledger.note(phone, answer["message_id"], answer["number"])
 
     def _until_acknowledged(self, fields: dict[str, str]) -> dict[str, str] | None:
@@ -70,6 +84,38 @@ class Traffic:
         return None
 
 
+class MailTraffic(Traffic):
+    """By mail: 250 names the message, from which the number follows."""
+
+    def _person(self, index: int) -> None:
+        number_key = read_keys(self._town.kanal.data / "keys").number
+        address = f"warga{uuid.uuid4().hex[:10]}@warga.example"
+        for turn in range(MESSAGES // SENDERS):
+            head = f"From: {address}\r\nMessage-ID: <{uuid.uuid4().hex}@warga.example>\r\nSubject: Lampu mati {index} {turn}\r\n"
+            raw = f"{head}\r\nLampu jalan mati di kelurahan Cawang, tiang nomor {index} {turn}\r\n".encode()
+            message_id = self._until_acknowledged(address, raw)
+            if not message_id:
+                self.failures.append("a mail was never acknowledged")
+                return
+            with self.lock:
+                self.ledger.note(address, message_id, number_for(message_id, number_key, "JK"))
+
+    def _until_acknowledged(self, sender: str, raw: bytes) -> str:
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            try:
+                with SMTP("127.0.0.1", self._town.kanal.smtp_port, timeout=30) as smtp:
+                    smtp.ehlo()
+                    smtp.mail(sender)
+                    smtp.rcpt(ADDRESS)
+                    code, answer = smtp.data(raw)
+                if code == 250:
+                    return answer.decode().rpartition(" ")[2]
+            except (SMTPException, OSError):
+                time.sleep(0.05)
+        return ""
+
+
 def _points() -> Sequence[object]:
     return [pytest.param(point, round_, id=f"{point}-{round_}") for point in POINTS for round_ in range(ROUNDS)]
 
@@ -82,7 +128,7 @@ def test_killed_at_a_fail_point_nothing_is_lost_and_nothing_happens_twice(town: 
     process.stop()
     process.environment["KANAL_FAIL_POINT"] = f"{point}:{passes}"
     process.start()
-    traffic = Traffic(town)
+    traffic = MailTraffic(town) if "email" in point else SmsTraffic(town)
     traffic.start()
     died = process.wait_for_death(60)
     process.environment.pop("KANAL_FAIL_POINT")
@@ -103,12 +149,11 @@ def test_killed_at_a_fail_point_nothing_is_lost_and_nothing_happens_twice(town: 
 
 def _service_of(point: str) -> str:
     stage = point.partition(".")[0]
-    return {"sms-replies": "ingest-sms", "sms-sender": "ingest-sms"}.get(stage, stage)
+    return {"sms-replies": "ingest-sms", "sms-sender": "ingest-sms", "email-sender": "ingest-email"}.get(stage, stage)
 
 
 def _receipts(town: Town, numbers: set[str]) -> int:
-    texts = {sms["text"] for sms in town.gateway.sent}
-    return sum(any(number in text for text in texts) for number in numbers)
+    return len(numbers & set(receipts_of(town)))
 
 
 def _views(town: Town, numbers: set[str]) -> int:

@@ -1,5 +1,6 @@
 """`make cluster`: Kafka, PostgreSQL, every service as a process and nginx on this machine, until Ctrl-C."""
 
+import fcntl
 import os
 import signal
 import sys
@@ -31,6 +32,12 @@ def main() -> int:
     install(("kafka", "postgres", "nginx"))
     directory = Path(os.environ.get("KANAL_DATA", "data")).resolve() / "cluster"
     directory.mkdir(parents=True, exist_ok=True)
+    alone = (directory / "lock").open("w")
+    try:
+        fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        print(f"another cluster is using {directory}", file=sys.stderr)  # noqa: T201
+        return 1
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())

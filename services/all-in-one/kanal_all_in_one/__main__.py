@@ -3,12 +3,12 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from kanal.errors import KanalError
 from kanal.keys import make_keys
 from kanal.run import open_journal, opened, run
-from kanal.service import Platform, Service
 from kanal.settings import Settings, load_settings
 from kanal_all_in_one import dead_letters
 from kanal_all_in_one.settings import AllSettings
@@ -31,12 +31,7 @@ def _up(_options: argparse.Namespace) -> int:
 
     settings = load_settings(AllSettings)
 
-    def build_and_greet(platform: Platform) -> Service:
-        service = build(settings, platform)
-        greet(settings, platform)
-        return service
-
-    return run("kanal", settings, build_and_greet)
+    return run("kanal", settings, partial(build, settings), partial(greet, settings))
 
 
 def _demo(options: argparse.Namespace) -> int:

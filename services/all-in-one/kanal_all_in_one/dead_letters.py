@@ -63,12 +63,13 @@ def shown(letter: Letter) -> str:
 def redrive(journal: Journal, letters: Iterable[Letter]) -> int:
     """Append the originals again, for the stage that set them aside only. Ids stay the same: a second redrive changes nothing.
 
-    Input refused at the door has no stage to go to and is skipped. *Raises:* SetupError when that was all there was.
+    Input refused at the door has no stage to go to, and a contact may have been replaced since: both are skipped.
+    *Raises:* SetupError when that was all there was.
     """
     batch: list[Record] = []
     count = skipped = 0
     for _, letter in letters:
-        if not letter.topic:
+        if not letter.topic or topics.TOPICS[letter.topic].compacted:  # an old contact would replace a newer one, or one forgotten
             skipped += 1
             continue
         batch.append(redriven(letter))
@@ -79,7 +80,7 @@ def redrive(journal: Journal, letters: Iterable[Letter]) -> int:
     if batch:
         journal.append(batch)
     if skipped and not count:
-        raise SetupError(f"{skipped} letters were refused at the door: they never were in a topic, so nothing can be redriven")
+        raise SetupError(f"{skipped} letters were refused at the door or are contacts: they cannot be redriven")
     return count
 
 

@@ -1,12 +1,12 @@
-"""What `kanal up` says when it starts: where to look and what to try. For people; logs are JSON lines beside it."""
+"""What `kanal up` says when it is up: where to look and what to try. For people; logs are JSON lines beside it."""
 
 import sys
 
-from kanal.service import Platform
+from kanal.pack import find_pack, load_pack
 from kanal_all_in_one.settings import AllSettings
 
 _TEXT = """
-Kanal for {city} is starting, {mode}.
+Kanal for {city} is running, {mode}.
 
   Look    http://localhost:{port}/               the page where citizens follow a report
   Mail    {address} at {smtp_host}:{smtp_port}
@@ -23,14 +23,15 @@ Try it, in another terminal:
 """
 
 
-def greet(settings: AllSettings, platform: Platform) -> None:
+def greet(settings: AllSettings) -> None:
     """Print it to standard error."""
     replies = f"through the relay {settings.smtp_relay}" if settings.smtp_relay else f"as files in {settings.data / 'outbox'}"
     files = f"cat {settings.data / 'outbox'}/*.eml      # the receipt, with the number"
     then = "(the receipt, with the number, goes to the relay)" if settings.smtp_relay else files
     mode = "embedded: one process, one SQLite journal" if settings.embedded else f"on {settings.journal}"
+    city = load_pack(find_pack(settings.pack)).name
     text = _TEXT.format(
-        city=platform.pack.name, mode=mode, port=settings.http_port, address=settings.email_address, smtp_host=settings.smtp_host,
+        city=city, mode=mode, port=settings.http_port, address=settings.email_address, smtp_host=settings.smtp_host,
         smtp_port=settings.smtp_port, replies=replies, data=settings.data, keys=settings.keys_directory, then=then,
     )  # fmt: skip
     print(text, file=sys.stderr, flush=True)

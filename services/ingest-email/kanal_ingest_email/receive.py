@@ -4,6 +4,7 @@ A mail server stands in front and keeps what gets 451; nothing is spooled here.
 """
 
 import asyncio
+import hashlib
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -186,7 +187,8 @@ class SmtpListener:
 def mail_id(mail: Mail, sender: str) -> str:
     """The message id of a mail. The account is not in it: one mail to two of our addresses is one message.
 
-    Message-IDs alone are reused by broken clients and lying senders, so sender, date, subject and text are in it too.
+    Message-IDs alone are reused by broken clients and lying senders, so sender, date, subject, text and files are in it too.
     """
     sent_at = mail.sent_at.isoformat() if mail.sent_at else ""
-    return derive_id(CHANNEL, mail.message_id, sender.casefold(), sent_at, mail.subject, mail.text)
+    files = [hashlib.sha256(attachment.content).hexdigest() for attachment in mail.attachments]
+    return derive_id(CHANNEL, mail.message_id, sender.casefold(), sent_at, mail.subject, mail.text, *files)

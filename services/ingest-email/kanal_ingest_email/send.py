@@ -1,6 +1,7 @@
 """Answers by mail: rendered, threaded, marked as automatic, handed to an SMTP relay or kept as files."""
 
 import smtplib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
@@ -16,7 +17,9 @@ from kanal.sending import AnswerLost, DueReply, Undeliverable
 from kanal_ingest_email.addresses import own_message_id, reply_address
 
 TIMEOUT_SECONDS = 20
-MAX_REFERENCES = 20
+MAX_REFERENCES_CHARACTERS = 800
+MAIL_POLICY = SMTP_POLICY.clone(max_line_length=998)
+"""The longest line of RFC 5322, 2.1.1. At 78 the library would encode long Message-IDs, which no program takes for ids then."""
 
 
 class MailDeliver:
@@ -33,7 +36,7 @@ class MailDeliver:
     def deliver(self, reply: DueReply) -> None:
         mail = self._mail(reply)
         if self._relay is None:
-            keep_file(self._outbox, f"{reply.reply_id}.eml", mail.as_bytes(policy=SMTP_POLICY))
+            keep_file(self._outbox, f"{reply.reply_id}.eml", mail.as_bytes())
         else:
             self._relay.send(mail, self._own, reply.contact.address)
 
@@ -41,7 +44,7 @@ class MailDeliver:
         """Threading by RFC 5322, 3.6.4; signs of an automatic answer by RFC 3834, so that no machine answers us."""
         contact = reply.contact
         rendered = render(self._pack, self._pack.channels["email"], reply.kind, reply.values, reply.language, self._page_url)
-        mail = EmailMessage(policy=SMTP_POLICY)
+        mail = EmailMessage(policy=MAIL_POLICY)
         mail["From"] = f'"Kanal {self._pack.name}" <{self._own}>'
         mail["To"] = contact.address
         mail["Reply-To"] = reply_address(self._own, reply.number, self._keys)
@@ -50,8 +53,7 @@ class MailDeliver:
         mail["Message-ID"] = own_message_id(self._own, reply.reply_id, reply.number, self._keys)
         if contact.message_id:
             mail["In-Reply-To"] = f"<{contact.message_id}>"
-            thread = [*contact.references[:1], *contact.references[1:][-MAX_REFERENCES:], contact.message_id]
-            mail["References"] = " ".join(f"<{each}>" for each in dict.fromkeys(thread))
+            mail["References"] = _references([*contact.references, contact.message_id])
         mail["Auto-Submitted"] = "auto-replied"
         mail["X-Auto-Response-Suppress"] = "All"
         mail["X-Loop"] = "kanal"
@@ -77,6 +79,11 @@ class Relay:
         except smtplib.SMTPRecipientsRefused as error:
             code = next(iter(error.recipients.values()))[0]
             raise _refusal(code) from None
+        except (smtplib.SMTPSenderRefused, smtplib.SMTPHeloError) as error:  # our set-up is wrong, not the citizen's address
+            self._drop()
+            raise TemporaryFailure(f"the relay refuses us ({error.smtp_code})", reason=f"relay-{error.smtp_code}") from None
+        except smtplib.SMTPNotSupportedError:
+            raise Undeliverable(reason="address-not-sendable") from None
         except smtplib.SMTPResponseException as error:
             self._drop()
             raise _refusal(error.smtp_code) from None
@@ -109,6 +116,14 @@ class Relay:
 def _refusal(code: int) -> Exception:
     reason = f"relay-{code}"
     return Undeliverable(reason=reason) if code >= 500 else TemporaryFailure(f"the relay answers {code}", reason=reason)
+
+
+def _references(thread: Sequence[str]) -> str:
+    """The first and as many of the last as fit on a line: what programs need to keep a thread together (RFC 5322, 3.6.4)."""
+    ids = [f"<{each}>" for each in dict.fromkeys(thread)]
+    while len(ids) > 2 and len(" ".join(ids)) > MAX_REFERENCES_CHARACTERS:
+        del ids[1]
+    return " ".join(ids)
 
 
 def _answering(subject: str) -> str:

@@ -46,7 +46,12 @@ class SmsDeliver:
         texts = sms_texts(rendered.body)
         for index, text in enumerate(texts, start=1):
             sms_id = reply.reply_id if len(texts) == 1 else f"{reply.reply_id}-{index}"
-            self._send_one(gateway, {"id": sms_id, "to": reply.contact.address, "text": text})
+            try:
+                self._send_one(gateway, {"id": sms_id, "to": reply.contact.address, "text": text})
+            except TemporaryFailure as error:
+                if index == 1:
+                    raise
+                raise AnswerLost("a part went out already and will again", reason=error.reason) from None
 
     def _send_one(self, gateway: Gateway, sms: dict[str, str]) -> None:
         if not gateway.send_url:

@@ -7,6 +7,10 @@ import unicodedata
 MAX_CHARACTERS = 20_000
 """Of a report's text; the whole is in the received message and, for mail, in the sealed original."""
 
+MAX_PASSES = 8
+_NESTED = re.compile(r"&(?:amp;)+")
+"""The city's older systems stored &amp;amp;; undone at once, however deep."""
+
 _LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _LABEL = re.compile(r"^\s*(?:permasalahan|isi laporan|laporan)\s*:\s*", re.IGNORECASE)
 _BLANK_LINES = re.compile(r"\n\s*\n(?:\s*\n)+")
@@ -21,13 +25,15 @@ def clean_text(text: str) -> str:
 
     Cleaning twice = cleaning once.
     """
-    while (cleaner := _cleaned(text)) != text:  # the city's older systems stored &amp;amp;, and what is cleaned may show more
+    for _ in range(MAX_PASSES):  # what is cleaned may show more to clean
+        if (cleaner := _cleaned(text)) == text:
+            break
         text = cleaner
     return text
 
 
 def _cleaned(text: str) -> str:
-    text = _LINE_ENDS.sub("\n", html.unescape(text))
+    text = _LINE_ENDS.sub("\n", html.unescape(_NESTED.sub("&", text)))
     text = unicodedata.normalize("NFKC", text)
     text = _without_controls(text)
     text = _RUNS.sub(r"\1\1\1", _BLANKS.sub(" ", text))

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from kanal import topics
 from kanal.errors import InvalidEvent
-from kanal.events import Event, MessageReceived
+from kanal.events import Event, MessageReceived, ReportRegistered
 from kanal.ids import derive_id
 from kanal.journal import Place
 from kanal.pack import Pack
@@ -69,12 +69,12 @@ class NormalizerHandler:
             return _decision([reading.message], again if same else rules.settle(reading, memory, self._book))
         waiting = rules.part_of_longer_sms(reading.message, part, memory)
         if waiting is not None:
-            return Decision(changes=waiting.changes, outcome=waiting.outcome)
+            return Decision(rules.emergency_in_a_part(reading, part, self._book), waiting.changes, waiting.outcome)
         late_for = rules.late_for(part, memory)
         if late_for is not None:
             return _decision([reading.message], rules.late_part(reading, late_for.number, self._book))
         parts = [*memory.parts.get(part.long_message, {}).values(), part]
-        outcome = rules.settle(read(rules.joined_message(parts), self._book.pack), memory, self._book)
+        outcome = _with_aliases(rules.settle(read(rules.joined_message(parts), self._book.pack), memory, self._book), parts)
         whole = _decision([each.message for each in sorted(parts, key=lambda p: p.part)], outcome)
         return whole._replace(changes=[*whole.changes, tables.Joined(part.long_message)])
 
@@ -83,7 +83,7 @@ class NormalizerHandler:
         if not parts:
             return Decision(outcome="nothing-left")
         reading = read(rules.joined_message(parts), self._book.pack)
-        outcome = rules.register(reading, self._book, incomplete=True)
+        outcome = _with_aliases(rules.register(reading, self._book, incomplete=True), parts)
         closing = rules.cut_short_change(parts, outcome.number, tables.seconds(timer.at))
         whole = _decision([each.message for each in sorted(parts, key=lambda p: p.part)], outcome)
         return whole._replace(changes=[*whole.changes, *closing])
@@ -104,7 +104,19 @@ def _decision(messages: Sequence[MessageReceived], outcome: rules.Outcome) -> De
         if outcome.number:
             known_at = tables.seconds(message.received_at)
             changes.append(tables.KnownNumber(message.number, outcome.number, message.sender_key, known_at))
-    return Decision([*outcome.events, *settlements], changes, outcome.outcome)
+    registered = (emit.event for emit in outcome.events if isinstance(emit.event, ReportRegistered))
+    emergency = any(event.emergency for event in registered)
+    return Decision([*outcome.events, *settlements], changes, "registered-emergency" if emergency else outcome.outcome)
+
+
+def _with_aliases(outcome: rules.Outcome, parts: Sequence[tables.KeptPart]) -> rules.Outcome:
+    """Each part was promised a number: those of the further parts stay other names of the report."""
+    aliases = tuple(part.message.number for part in parts if part.message.number != outcome.number)
+    events = [
+        emit._replace(event=msgspec.structs.replace(emit.event, aliases=aliases)) if isinstance(emit.event, ReportRegistered) else emit
+        for emit in outcome.events
+    ]
+    return outcome._replace(events=events)
 
 
 def _readable(event: Event, pack: Pack) -> Reading | None:

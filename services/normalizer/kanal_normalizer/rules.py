@@ -63,7 +63,9 @@ def repeat(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     # The id is derived from the first message: a machine that repeats itself for ever gets one answer.
     answer = _reply(message, "already-received", {"number": seen.number}, seen.number, answers=seen.message_id)
     alias = KnownNumber(message.number, seen.number, message.sender_key, seconds(message.received_at))
-    return Outcome("duplicate", "repeat", f"same text within {book.pack.repeat_minutes} minutes", seen.number, [answer], [alias])
+    again = _appended_event(message, seen.number, "", duplicate=True)
+    events = [Emit(topics.REPORTS, seen.number, again, "duplicate"), answer]
+    return Outcome("duplicate", "repeat", f"same text within {book.pack.repeat_minutes} minutes", seen.number, events, [alias])
 
 
 def automatic_mail(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
@@ -96,8 +98,8 @@ def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
         return None
     mine = memory.reports_of.get(message.sender_key, [])
     named = message.reply_to or next((number for number in reading.mentions if _is_of_sender(number, message, memory)), "")
-    if not named and not reading.mentions and len(reading.words) <= 3 and mine:
-        named = _latest_talked_of(message, memory) or mine[0]
+    if not named and not reading.mentions and mine:
+        named = _latest_talked_of(message, memory) or (mine[0] if len(mine) == 1 or len(reading.words) <= 3 else "")
     if not named:
         return None
     return _appended(reading, _report_of(named, memory), "not-fixed", "BELUM", book, is_not_fixed=True)
@@ -172,7 +174,7 @@ def register(reading: Reading, book: Book, *, incomplete: bool) -> Outcome:
         attachments=message.attachments,
     )
     values = {"number": message.number}
-    values |= {"emergency": book.pack.emergency_number} if emergency else {}
+    values |= {"emergency": book.pack.emergency_number} if emergency else {"calm": "yes"}
     values |= {} if area.code else {"ask_place": "yes"}
     values |= {"incomplete": "yes"} if incomplete else {}
     receipt = _reply(message, "received", values, message.number)
@@ -212,6 +214,14 @@ def part_of_longer_sms(message: MessageReceived, part: KeptPart, memory: Memory)
     if len(present) < message.part.total:
         return Outcome("part-waiting", "part-of-longer-sms", f"{len(present)} of {message.part.total}", changes=[part])
     return None
+
+
+def emergency_in_a_part(reading: Reading, part: KeptPart, book: Book) -> Sequence[Emit]:
+    """Danger does not wait for the rest of an SMS: 112 at once, and once only however many parts tell of it."""
+    if not book.understanding.emergency(reading.words):
+        return ()
+    values = {"emergency": book.pack.emergency_number}
+    return [_reply(reading.message, "emergency", values, "", answers=part.long_message)]
 
 
 def late_for(part: KeptPart, memory: Memory) -> CutShort | None:
@@ -261,25 +271,32 @@ def _appended(
     reading: Reading, report: str, rule: str, reason: str, book: Book, *, is_not_fixed: bool = False, by_conversation: bool = False
 ) -> Outcome:
     message = reading.message
-    event = ReportAppended(
-        number=report,
-        message_id=message.message_id,
-        channel=message.channel,
-        sender_key=message.sender_key,
-        conversation=message.conversation,
-        received_at=message.received_at,
-        text=reading.masked,
-        alias=message.number,
-        not_fixed=is_not_fixed,
-        language=message.language,
-        attachments=message.attachments,
-    )
+    event = _appended_event(message, report, reading.masked, not_fixed=is_not_fixed)
     events = [Emit(topics.REPORTS, report, event, "appended")]
     if not is_not_fixed:  # to BELUM the tracker answers, for it knows whether the report can be reopened
         values = {"number": report} | ({"conversation": "yes"} if by_conversation else {})
         values |= {"emergency": book.pack.emergency_number} if book.understanding.emergency(reading.words) else {}
         events.append(_reply(message, "appended", values, report))
     return Outcome("appended", rule, reason, report, events, _remembered(reading, report))
+
+
+def _appended_event(
+    message: MessageReceived, report: str, text: str, *, not_fixed: bool = False, duplicate: bool = False
+) -> ReportAppended:
+    return ReportAppended(
+        number=report,
+        message_id=message.message_id,
+        channel=message.channel,
+        sender_key=message.sender_key,
+        conversation=message.conversation,
+        received_at=message.received_at,
+        text=text,
+        alias=message.number,
+        not_fixed=not_fixed,
+        duplicate=duplicate,
+        language=message.language,
+        attachments=() if duplicate else message.attachments,
+    )
 
 
 def _asked(message: MessageReceived, number: str, reason: str, others: tuple[str, ...] = (), *, mine: bool = False) -> Outcome:

@@ -24,9 +24,10 @@ from kanal.web import HttpError, check_bearer, read_body
 from kanal_tracker import tables
 from kanal_tracker.machine import ACTIONS, STAFF_ROLE, Report
 from kanal_tracker.tables import Answer
-from kanal_tracker.view import messages_view, report_view
+from kanal_tracker.view import report_view, staff_view
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_NOTE_CHARACTERS = 1_000
 MAX_FINISH = timedelta(days=5 * 365)
 ANSWER_SECONDS = 8.0
 """How long an action waits for the tracker's answer; afterwards the same action id asks for it again."""
@@ -98,19 +99,24 @@ class ReportApi:
             raise HttpError(422, "unknown-action", f"{body.action!r} is no action of staff: {allowed}")
         event = UpdateRequested(
             number=report.number, action_id=body.action_id, action=body.action, by_role=role, by=f"staff:{role}", version=body.version,
-            agency=body.agency, note=mask(body.note.strip()), reason=mask(body.reason.strip()), other=self._main_number(body.other),
+            agency=body.agency, note=mask(body.note.strip()), reason=mask(body.reason.strip()), other=self._other(body),
             finish_at=body.finish_at, requested_at=datetime.now(UTC),
         )  # fmt: skip
         event_id = derive_id("staff", body.action_id)
         record = record_of(topics.REPORTS, report.number, event, event_id=event_id, source="staff", at=event.requested_at)
         self._journal.append([record])
 
-    def _main_number(self, other: str) -> str:
-        if not other:
+    def _other(self, body: ActionBody) -> str:
+        """The main number of the other report. *Raises:* HttpError 422 when a merge names none, or one that is merged itself."""
+        if not body.other:
             return ""
         with self._database.read() as connection:
-            report = tables.find(connection, _number(other, self._pack.prefix, 422))
-        return report.number if report else other
+            other = tables.find(connection, _number(body.other, self._pack.prefix, 422))
+        if other is None:
+            raise HttpError(422, "other-unknown", "merge needs the number of another report")
+        if other.merged_into:
+            raise HttpError(422, "other-merged", f"{other.number} is itself merged, into {other.merged_into}")
+        return other.number
 
     def _first_answer(self, action_id: str) -> Answer | None:
         with self._database.read() as connection:
@@ -135,7 +141,7 @@ class ReportApi:
             raise HttpError(404, "number-unknown", "this number is not known; if you have just received it, ask again in a few minutes")
         language = lang if lang in self._pack.languages else self._pack.languages[0]
         view = report_view(report, timeline, self._pack, language, staff=staff)
-        return report, view | messages_view(messages) if staff else view
+        return report, view | staff_view(report, messages) if staff else view
 
 
 def _number(text: str, prefix: str, status: int) -> str:
@@ -153,6 +159,8 @@ def _parse(raw: bytes) -> ActionBody:
         raise HttpError(422, "invalid-body", _without_values(str(error))) from None
     if not 8 <= len(body.action_id) <= 64 or not body.action_id.isascii():
         raise InvalidInput("action_id", "must have 8 to 64 ASCII characters")
+    if len(body.note) > MAX_NOTE_CHARACTERS or len(body.reason) > MAX_NOTE_CHARACTERS:
+        raise InvalidInput("note", f"note and reason may have {MAX_NOTE_CHARACTERS} characters: the citizen may get them by SMS")
     for name in ("agency", "note", "reason", "other", "action", "action_id"):
         if "\x00" in getattr(body, name):
             raise InvalidInput(name, "holds a NUL character")

@@ -118,7 +118,8 @@ def _register_and_unpark(event: ReportRegistered, message: Input, state: State, 
     report = _new_report(event, message.place, pack)
     done = _changed(report, "register", message, by_role="reporter")
     entry_of_message: Change = Message(event.number, event.message_id, event.received_at.isoformat(), event.channel, event.text)
-    events, changes, applied = list(done.events), [*done.changes, entry_of_message], [message.event_id]
+    names = [Alias(alias, event.number) for alias in event.aliases]
+    events, changes, applied = list(done.events), [*done.changes, entry_of_message, *names], [message.event_id]
     later = state.copy()
     # By their times, so that it does not matter how they came to be batched; ids break ties.
     for parked in sorted(state.parked.get(event.number, ()), key=lambda parked: (parked.at, parked.event_id)):
@@ -171,6 +172,8 @@ def _routed(report: Report, event: ReportRouted, message: Input) -> Folded:
 
 
 def _appended(report: Report, event: ReportAppended, message: Input, state: State, pack: Pack) -> Folded:
+    if event.duplicate:
+        return Folded([], [Alias(event.alias, report.number)], "alias")
     noted = _changed(report, "append", message, by_role="reporter")
     changes: list[Change] = list(noted.changes)
     changes.append(Message(report.number, event.message_id, event.received_at.isoformat(), event.channel, event.text))
@@ -214,7 +217,7 @@ def _requested(report: Report, request: UpdateRequested, message: Input, state: 
     if request.action_id in state.answers:
         return Folded([], [], "repeated-action")
     parents = {agency.code: agency.parent for agency in pack.agencies.values()}
-    result = move(report, request, Rules(pack.reopen_days, parents, state.reports))
+    result = move(report, request, Rules(pack.reopen_days, parents))
     if isinstance(result, Refusal):
         answer = Answer(request.action_id, report.number, False, result.rule, result.message, report.version)
         refused = _updated(report, request.action, message, request, rule=result.rule)

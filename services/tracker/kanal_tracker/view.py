@@ -38,6 +38,7 @@ def report_view(report: Report, timeline: Sequence[Entry], pack: Pack, language:
     }  # fmt: skip
 
 
-def messages_view(messages: Sequence[Message]) -> dict[str, Any]:
-    """What staff see besides: every message of the reporter, masked, oldest first."""
-    return {"messages": [{"at": message.at, "channel": message.channel, "text": message.text} for message in messages]}
+def staff_view(report: Report, messages: Sequence[Message]) -> dict[str, Any]:
+    """What staff see besides: whether somebody is in danger, and every message of the reporter, masked, oldest first."""
+    told = [{"at": message.at, "channel": message.channel, "text": message.text} for message in messages]
+    return {"emergency": report.emergency, "to_dispatcher": report.to_dispatcher, "messages": told}

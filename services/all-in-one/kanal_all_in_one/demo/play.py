@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -52,15 +53,14 @@ class Case(NamedTuple):
 
 def run_demo(minutes: float) -> int:
     """Until Ctrl-C, or for `minutes` (0 = no limit); the exit code."""
-    os.environ.setdefault("KANAL_DATA", "demo-data")
+    os.environ["KANAL_DATA"] = tempfile.mkdtemp(prefix="kanal-demo-")  # invented citizens never go into a real installation
     settings = load_settings(AllSettings)
     demo = Demo(settings)
-    signal.signal(signal.SIGTERM, lambda *_: demo.stop.set())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: demo.stop.set())
     try:
         demo.start()
         demo.play(time.monotonic() + minutes * 60 if minutes else float("inf"))
-    except KeyboardInterrupt:
-        pass
     finally:
         demo.close()
     return 0
@@ -95,7 +95,10 @@ class Demo:
             "KANAL_STAFF_TOKEN": self._token,
         }
         with (data / "kanal.log").open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, "-m", "kanal_all_in_one", "up"], env=environment, stdout=log, stderr=log)
+            # A session of its own: Ctrl-C reaches this process only, which then stops the child.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "kanal_all_in_one", "up"], env=environment, stdout=log, stderr=log, start_new_session=True
+            )
         self._wait_until_ready(data)
         _say("Kanal", f"runs. Watch a report at {self._url}/ ; log in {data / 'kanal.log'}. Ctrl-C stops.")
 
@@ -184,7 +187,8 @@ class Demo:
             headers = {"Authorization": f"Bearer {self._token}"}
             answer = requests.post(f"{self._url}/api/v1/reports/{case.number}/actions", json=body, headers=headers, timeout=15)
             agency = (report["agency"] or {"name": "?"})["name"]
-            _say("Dinas", f"{agency}: {action} {case.number} → {answer.json().get('status_label', answer.status_code)}")
+            who = "Biro" if action == "validate" else "Dinas"
+            _say(who, f"{agency}: {action} {case.number} → {answer.json().get('status_label', answer.status_code)}")
             if answer.ok and case.step + 1 < len(_WORK):
                 self._soon(case._replace(step=case.step + 1))
 

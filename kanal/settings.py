@@ -58,7 +58,7 @@ class Settings(EnvironmentSettings):
     http_host: str = Field("127.0.0.1", description="Address that HTTP listens on; `0.0.0.0` inside a container.")
     http_port: int = Field(8000, ge=0, le=65535, description="Port of HTTP: pages, API, webhooks, `/metrics`, `/healthz`, `/readyz`.")
     public_url: str = Field("", description="Address of the pages as citizens reach them; empty = `http://localhost:<http_port>`.")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.", pattern="(?i)^(debug|info|warning|error)$")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR; anything else is INFO.")
     kafka_options: dict[str, str] = Field(
         default_factory=dict, description="Further librdkafka settings as JSON, for TLS and SASL, on all clients of Kafka."
     )

@@ -74,19 +74,19 @@ def test_a_missing_attachment_is_invalid_input(store: AttachmentStore) -> None:
 
 
 def test_content_and_directory_are_synced_before_it_returns(store: AttachmentStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bytes are on disk before the name, and the name before the event: fsync, rename, fsync of the directory."""
+    """The bytes are on disk before the name, and the name before the event: fsync, link, fsync of the directories."""
     steps: list[str] = []
-    fsync, replace = os.fsync, Path.replace
+    fsync, link = os.fsync, os.link
     monkeypatch.setattr(os, "fsync", lambda descriptor: (steps.append("fsync"), fsync(descriptor))[1])
-    monkeypatch.setattr(Path, "replace", lambda path, target: (steps.append("rename"), replace(path, target))[1])
+    monkeypatch.setattr(os, "link", lambda path, target: (steps.append("link"), link(path, target))[1])
     store.keep("m1", "0", b"x", "text/plain")
-    assert steps == ["fsync", "rename", "fsync"]
+    assert steps == ["fsync", "link", "fsync", "fsync"]
 
 
 def test_a_full_disk_is_a_temporary_failure_and_leaves_nothing(
     store: AttachmentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The adapter then does not acknowledge; the old content stands."""
+    """The adapter then does not acknowledge; what was kept before stands."""
     store.keep("m1", "0", b"old", "text/plain")
 
     def full(_descriptor: int) -> None:
@@ -94,6 +94,14 @@ def test_a_full_disk_is_a_temporary_failure_and_leaves_nothing(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(TemporaryFailure) as error:
-        store.keep("m1", "0", b"new", "text/plain")
+        store.keep("m1", "1", b"new", "text/plain")
     assert "secret" not in str(error.value)
     assert [path.read_bytes() for path in (tmp_path / "attachments/m1").iterdir()] == [b"old"]
+
+
+def test_what_was_kept_first_stays_and_its_digest_is_told(store: AttachmentStore, tmp_path: Path) -> None:
+    """Who sends the same mail with another photo must not replace the one that was acknowledged."""
+    first = store.keep("m1", "0", b"first", "text/plain")
+    again = store.keep("m1", "0", b"other", "text/plain")
+    assert again == first
+    assert (tmp_path / "attachments/m1/0").read_bytes() == b"first"

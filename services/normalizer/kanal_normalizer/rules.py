@@ -21,6 +21,9 @@ from kanal_normalizer.reading import Reading
 from kanal_normalizer.tables import Change, Conversation, CutShort, Joined, KeptPart, KnownNumber, Memory, SeenText, minutes_before, seconds
 from kanal_normalizer.understanding import Understanding
 
+STILL_BROKEN = frozenset("masih beres selesai diperbaiki dikerjakan tuntas ditangani fixed still".split())
+"""With one of these a longer text that begins with BELUM is about the report before; "Belum ada lampu di gang kami" is not."""
+
 CONVERSATION_CHANNELS = frozenset({"sms"})
 """Channels without threads, where a further message within the set time goes on with the same report."""
 
@@ -98,8 +101,8 @@ def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
         return None
     mine = memory.reports_of.get(message.sender_key, [])
     named = message.reply_to or next((number for number in reading.mentions if _is_of_sender(number, message, memory)), "")
-    if not named and not reading.mentions and mine:
-        named = _latest_talked_of(message, memory) or (mine[0] if len(mine) == 1 or len(reading.words) <= 3 else "")
+    if not named and not reading.mentions and mine and (len(reading.words) <= 3 or STILL_BROKEN & set(reading.words)):
+        named = _latest_talked_of(message, memory) or mine[0]
     if not named:
         return None
     return _appended(reading, _report_of(named, memory), "not-fixed", "BELUM", book, is_not_fixed=True)

@@ -53,7 +53,7 @@ def test_a_plain_message_becomes_a_report_with_its_receipt() -> None:
     assert outcome.reason == "category: lampu jalan, lampu = 6; area: kelurahan Cideng in the text"
     assert (report.number, report.message_id, report.received_at) == (FIRST.number, FIRST.message_id, NOON)
     assert (report.category, report.area, report.text) == ("street-light", "31.71.01.1002", FIRST.text)
-    assert (receipt.kind, receipt.values, receipt.conversation) == ("received", {"number": FIRST.number}, FIRST.conversation)
+    assert (receipt.kind, receipt.values, receipt.conversation) == ("received", {"number": FIRST.number, "calm": "yes"}, FIRST.conversation)
     assert [(emit.topic, emit.key) for emit in outcome.events] == [
         (topics.REPORTS, FIRST.number),
         (topics.reply_requested("sms"), FIRST.conversation),
@@ -75,7 +75,7 @@ def test_a_receipt_asks_for_the_place_when_none_was_named() -> None:
     """Nobody can mend a lamp somewhere: the citizen is asked at once."""
     receipt = Said(settle(message(text="Lampu jalan mati")).events).only(ReplyRequested)
 
-    assert receipt.values == {"number": number(), "ask_place": "yes"}
+    assert receipt.values == {"number": number(), "ask_place": "yes", "calm": "yes"}
 
 
 def test_an_emergency_is_told_to_call_112_in_the_receipt() -> None:
@@ -148,7 +148,7 @@ def test_repeats_name_the_report_and_get_one_answer_only() -> None:
         outcomes.append(settle(message(name, text=FIRST.text, received_at=later(1)), memory))
         for change in outcomes[-1].changes:
             memory.apply(change)
-    answers = {emit.event_id for outcome in outcomes for emit in outcome.events}
+    answers = {emit.event_id for outcome in outcomes for emit in outcome.events if isinstance(emit.event, ReplyRequested)}
 
     assert [(outcome.outcome, outcome.rule, outcome.number) for outcome in outcomes] == [("duplicate", "repeat", FIRST.number)] * 3
     assert outcomes[0].reason == "same text within 10 minutes"
@@ -345,6 +345,13 @@ def test_belum_alone_means_the_newest_report_when_the_conversation_is_unknown() 
 def test_belum_that_names_no_own_report_is_a_report(arrived: MessageReceived, memory: Memory) -> None:
     """Nobody reopens a stranger's report, and "Belum ada …" begins many a new one."""
     assert settle(arrived, memory).outcome == "registered"
+
+
+@pytest.mark.parametrize("text", ["Belum pak, lampunya masih mati", "BELUM masih mati pak", "belum beres juga"])
+def test_belum_in_the_words_that_people_use_is_about_their_report(text: str) -> None:
+    """Who answers "done" with a sentence must not be taken for somebody with a new problem."""
+    outcome = settle(message("second", text=text, received_at=later(60)), after(FIRST))
+    assert (outcome.outcome, outcome.rule, outcome.number) == ("appended", "not-fixed", FIRST.number)
 
 
 def test_belum_with_an_alias_reopens_the_report_behind_it() -> None:

@@ -193,7 +193,7 @@ def test_an_action_is_answered_with_the_report_after_it(counter: Counter) -> Non
     """Folded already, not only taken down."""
     response = counter.act("accept", "2")
     assert response.status_code == 200
-    assert set(response.json()) == FIELDS | {"messages"}
+    assert set(response.json()) == FIELDS | {"messages", "emergency", "to_dispatcher"}
     assert (response.json()["status"], response.json()["version"]) == ("in-progress", 3)
     assert response.json().items() >= counter.get("2").json().items()
 

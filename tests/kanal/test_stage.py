@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -650,3 +651,60 @@ def test_timers_that_cannot_be_handled_are_told_apart(bench: Bench) -> None:
     toy.timers = [a_timer("t1"), a_timer("t2")]
     drain(bench.loop(toy))
     assert len({stored.headers["ce_id"] for stored in bench.journal.scan(topics.DEAD_LETTER)}) == 2
+
+
+# Found by review.
+
+
+def test_a_commit_whose_answer_was_lost_loses_no_outputs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database committed but the connection broke: nobody knows, so the outbox itself is asked, by the same process too."""
+    sound, lost = bench.database.begin, [True]
+
+    @contextmanager
+    def begin() -> Iterator[Connection]:
+        with sound() as connection:
+            yield connection
+            wrote = connection.execute(select(stage_tables.outbox)).all()
+        if wrote and lost:
+            lost.clear()
+            raise DatabaseAway
+
+    monkeypatch.setattr(bench.database, "begin", begin)
+    bench.send("a")
+    loop = bench.loop(Toy())
+    drain(loop)
+    bench.send("b")
+    drain(loop)
+    assert bench.saved() == ["a", "b"]
+    assert sorted(bench.outputs()) == ["a", "b"]
+
+
+def test_timers_fire_under_steady_traffic(bench: Bench) -> None:
+    """A city that never sleeps must not keep half an SMS waiting for ever."""
+    toy = Toy()
+    loop = bench.loop(toy)
+    for word in "abc":
+        bench.send(word)
+        toy.timers = [a_timer(f"t-{word}")]
+        assert loop.turn(0) == 1
+    assert [word for word in toy.decided if word.startswith("t-")] == ["t-a", "t-b", "t-c"]
+
+
+def test_what_an_owner_commits_while_another_takes_over_is_appended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows come after the look into the outbox: the new owner's first commit is fenced, and he looks again."""
+    bench.send("a")
+    old, new = bench.loop(Toy()), bench.loop(Toy())
+    look = new._outbox.flush_left_behind
+
+    def look_while_the_old_owner_commits(place: Place) -> int:
+        found = look(place)
+        monkeypatch.setattr(new._outbox, "flush_left_behind", look)
+        monkeypatch.setattr(old._outbox, "flush", lambda: None)  # it dies before it appends
+        old.turn(0)
+        return found
+
+    monkeypatch.setattr(new._outbox, "flush_left_behind", look_while_the_old_owner_commits)
+    drain(new)
+    bench.send("b")
+    drain(new)
+    assert sorted(bench.outputs()) == ["a", "b"]

@@ -12,6 +12,9 @@ KanalError
 ├── Fenced              another member owns the partition now: roll back, join again
 ├── OffsetsRefused      stored offsets do not belong to this journal: refuse to start
 └── SetupError          a setting, key, pack or file is wrong: refuse to start and say which
+
+Raised where they are defined: `kanal.sending.Undeliverable` (a reply that this channel can never deliver), `kanal.sending.AnswerLost`
+(a TemporaryFailure after which a reply may go out twice), `kanal.web.HttpError` (an answer other than success).
 """
 
 

@@ -7,7 +7,7 @@ STAGE_MESSAGES = Counter(
 )
 STAGE_BATCH_SECONDS = Histogram(
     "kanal_stage_batch_seconds",
-    "Seconds from a batch in hand to its commit. Rising: the database or the disk is slow.",
+    "Seconds from a batch in hand to its outputs appended. Rising: the database, the disk or the journal is slow.",
     ["stage"],
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
 )

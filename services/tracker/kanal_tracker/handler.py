@@ -29,7 +29,7 @@ class ParkedTooLong(Event, frozen=True, kw_only=True):
 
 
 class TrackerHandler:
-    """Stories in; the view, `report-updated` and replies out. With `replies` off (rebuild) only the view is kept."""
+    """Stories in; the view, `report-updated` and replies out. A rebuild uses it too and drops the events."""
 
     name = "tracker"
     topics: Sequence[str] = (topics.REPORTS,)

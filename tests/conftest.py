@@ -16,14 +16,6 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.processes import wait_until
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares a server runs in one process: the journal's suites together, every other file by itself."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            folder = item.path.parent.name
-            item.add_marker(pytest.mark.xdist_group("journal" if folder == "journal" else item.path.stem))
-
-
 class _BriskKafka(KafkaServer):
     """Expires and compacts as soon as it may, not minutes later."""
 

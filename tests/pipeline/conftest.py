@@ -18,18 +18,10 @@ SECRET = "a-secret-of-the-tests"
 TOKEN = "a-token-of-the-tests"
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/pipeline" in str(item.path):
             item.add_marker(pytest.mark.servers)
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{_mode(item)}"))
-
-
-def _mode(item: pytest.Item) -> str:
-    """One Kanal for a module and a mode: its tests run in one process, other modules beside it."""
-    call = getattr(item, "callspec", None)
-    return str(call.params.get("town", "")) if call is not None else ""
 
 
 @pytest.fixture(scope="module", params=["embedded", "kafka"])

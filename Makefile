@@ -23,10 +23,10 @@ cluster: $(VENV)/dev  ## Kafka mode here: Kafka, PostgreSQL, a process per servi
 
 test: $(VENV)/dev  ## every test, real servers included
 	@$(SERVERS)
-	@$(PY) -m pytest -n 2 --dist loadfile
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-quick: $(VENV)/dev  ## the tests that need no servers
-	@$(PY) -m pytest -n 2 --dist loadfile -m "not servers"
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not servers"
 
 check: $(VENV)/dev  ## format, lint, types, import rules, generated files
 	@$(VENV)/bin/ruff format --check $(SOURCES) tests bench docs schemas

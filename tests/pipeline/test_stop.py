@@ -1,7 +1,7 @@
 """SIGTERM under load: every process ends cleanly, and after the restart nothing is missing or double."""
 
 from tests.pipeline.checker import check, receipts_of, settled_count
-from tests.pipeline.test_kills import SmsTraffic
+from tests.pipeline.kills import SmsTraffic
 from tests.pipeline.town import Town
 from tests.servers.processes import wait_until
 

@@ -1,4 +1,7 @@
-"""SIGKILL at every named fail-point while 200 messages come in, in both modes: nothing lost, nothing twice, repeats counted."""
+"""SIGKILL at every named fail-point while 200 messages come in: nothing lost, nothing twice, repeats counted.
+
+What `test_kills_embedded.py` and `test_kills_kafka.py` share: two files, so that two processes can run them side by side.
+"""
 
 import os
 import threading
@@ -121,8 +124,10 @@ def _points() -> Sequence[object]:
     return [pytest.param(point, round_, id=f"{point}-{round_}") for point in POINTS for round_ in range(ROUNDS)]
 
 
-@pytest.mark.parametrize(("point", "round_"), _points())
-def test_killed_at_a_fail_point_nothing_is_lost_and_nothing_happens_twice(town: Town, point: str, round_: int) -> None:
+EVERY_POINT = pytest.mark.parametrize(("point", "round_"), _points())
+
+
+def kill_and_check(town: Town, point: str, round_: int) -> None:
     """Every acknowledged message is settled exactly once and has one report, one number and its receipt; order per sender is kept."""
     process = town.kanal.process_of(_service_of(point))
     passes = 1 + (zlib.crc32(f"{point} {round_}".encode()) % 5 if ROUNDS > 1 else 1)

@@ -94,7 +94,7 @@ def _write_in(town: Town, phone_digits: str, mail_name: str) -> str:
     town.wait_for_report(number, lambda report: report["agency"] is not None)
     town.act(number, "ask", note=f"Benar nomor 0{phone_digits} milik {address}?")
     mail_citizen.send("CEK", f"Re: {address}")
-    mail_citizen.wait_for("Laporan Anda yang berjalan")
+    mail_citizen.wait_for("Laporan Anda yang sedang berjalan")
     return number
 
 

@@ -66,7 +66,7 @@ def test_an_sms_gets_its_number_at_once_and_its_answers_by_sms(town: Town) -> No
     assert len(receipt) <= 160
 
     budi.send("CEK")
-    assert f"{number} (Menunggu)" in budi.wait_for("Laporan Anda yang berjalan")
+    assert f"{number} (Menunggu)" in budi.wait_for("Laporan Anda yang sedang berjalan")
     budi.send(f"cek {number.replace('-', ' ').lower()}")
     assert f"Laporan {number}: Menunggu" in budi.wait_for(f"Laporan {number}:")
 

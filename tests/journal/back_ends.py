@@ -127,7 +127,7 @@ class SqliteBackEnd(BackEnd):
         self._journal._expire()
 
     def let_removals_age(self, topic: str) -> None:
-        self._offset_seconds = 2 * DAY_SECONDS
+        self._offset_seconds = 31 * DAY_SECONDS
 
     @property
     def _journal(self) -> SqliteJournal:

@@ -15,5 +15,8 @@ def keyed_id(key: bytes, *parts: str) -> str:
 
 
 def _framed(parts: tuple[str, ...]) -> bytes:
+    framed = "".join([f"{len(part)}:{part}" for part in parts])
+    if framed.isascii():  # nearly always, and twice as fast
+        return framed.encode()
     encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
     return b"".join(str(len(part)).encode() + b":" + part for part in encoded)

@@ -1,7 +1,8 @@
 """Masking of personal data in free text. Pure: text in, text out; what is masked is told by its kind only.
 
 One pass from left to right: first what must survive (tracking numbers, dates, clocks, amounts, coordinates), then mail addresses,
-plates, and runs of digits in any spacing, which are judged by their length and how they begin.
+plates, and runs of digits in any spacing, which are judged by their length and how they begin. Plain words are a token only so
+that a run of them is stepped over at once.
 """
 
 import re
@@ -18,6 +19,7 @@ _PLATE_CODES = (
 _TOKENS = re.compile(
     rf"""
       (?P<number>\b[A-Z]{{2}}[-–\ ]?(?:[2-9A-HJKMNP-TW-Z]{{4}}[-–\ ]?){{2}}[2-9A-HJKMNP-TW-Z]{{4}}\b(?!{_GAP}?\d)|\bJK\d{{10}}\b)
+    | (?P<plain>(?:[^\W\d_]{{3,}}+(?![\w.+%\-@]|\s*\d)[\s,.;:!?"']*+)+)
     | (?P<date>(?<!\d)(?:\d{{1,2}}[-./\ ]\d{{1,2}}[-./\ ](?:19|20)\d\d|(?:19|20)\d\d-\d\d-\d\d|(?:19|20)\d\d\ ?[-–]\ ?(?:19|20)\d\d)
         (?!\d|{_GAP}\d{{3}}))
     | (?P<clock>(?<![\d.])[0-2]?\d[.:][0-5]\d(?:\ ?[-–]\ ?[0-2]?\d[.:][0-5]\d)?(?!{_GAP}?\d))
@@ -31,11 +33,14 @@ _TOKENS = re.compile(
 )
 _ACCOUNT_IN_FRONT = re.compile(r"\brek(?:ening)?\b[^\d\n]{0,20}$", re.IGNORECASE)
 _GROUPED_IN_THREES = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
-_SURVIVING = frozenset({"date", "clock", "amount"})
+_SURVIVING = frozenset({"plain", "date", "clock", "amount"})
+_MAY_BE_PERSONAL = re.compile(r"[\d@]")
 
 
 def mask(text: str) -> str:
     """`text` with phone, identity, account numbers, plates and mail addresses replaced by their kind. Masking twice = once."""
+    if not _MAY_BE_PERSONAL.search(text):
+        return text
     pieces, position = [], 0
     for token in _TOKENS.finditer(text):
         pieces += [text[position : token.start()], _masked(token, text)]

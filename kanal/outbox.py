@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Connection, and_, delete, select
 
-from kanal.database import Database
+from kanal.database import Database, insert
 from kanal.journal import Journal, Place, Record
 from kanal.stage_tables import outbox
 
@@ -45,14 +45,9 @@ class Outbox:
         """Write rows in the caller's transaction and drop those acknowledged before; give the result to `committed`."""
         self._delete_acknowledged(connection)
         rows = []
-        for place, record in records:
-            self._seq += 1
-            rows.append(
-                {"owner": self._owner, "run": self._run, "seq": self._seq, "from_topic": place.topic, "from_partition": place.partition,
-                 "topic": record.topic, "key": record.key, "headers": _encode_headers(record.headers), "value": record.value}
-            )  # fmt: skip
-        if rows:
-            connection.execute(outbox.insert(), rows)
+        for self._seq, (place, record) in enumerate(records, self._seq + 1):
+            rows.append((self._owner, self._run, self._seq, *place, record.topic, record.key, _encode_headers(record.headers), record.value))
+        insert(connection, outbox, rows)
         return [record for _, record in records]
 
     def committed(self, records: Sequence[Record]) -> None:

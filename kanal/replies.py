@@ -128,6 +128,11 @@ class _Contact(NamedTuple):
     """Empty = forget it."""
 
 
+class _Queued(NamedTuple):
+    request: ReplyRequested
+    position: int
+
+
 class ReplyHandler:
     """The reply stage of a channel: requests become rows for its sender, sealed contacts its address book."""
 
@@ -142,7 +147,7 @@ class ReplyHandler:
     def decide(self, message: Input, state: Any) -> Decision:
         event = message.event
         if isinstance(event, ReplyRequested):
-            return Decision(changes=[self._row(event, message)], outcome="queued")
+            return Decision(changes=[_Queued(event, message.offset)], outcome="queued")
         if isinstance(event, ContactSealed):
             return Decision(changes=[_Contact(event.conversation, event.sealed)], outcome="contact")
         if isinstance(event, Removed):
@@ -154,21 +159,20 @@ class ReplyHandler:
 
     def save(self, connection: Connection, changes: Sequence[Any]) -> None:
         now = int(time.time())  # ages count from here: a request may have lain in the journal through an outage
-        insert_new(connection, replies, [{**change, "queued_at": now, "next_at": now} for change in changes if isinstance(change, dict)])
+        insert_new(connection, replies, [_row(change, now) for change in changes if isinstance(change, _Queued)])
         newest = {change.conversation: change for change in changes if isinstance(change, _Contact)}
-        kept = [{"channel": self._channel, "conversation": c.conversation, "sealed": c.sealed} for c in newest.values() if c.sealed]
-        put(connection, contacts, kept)
+        put(connection, contacts, [(self._channel, *contact) for contact in newest.values() if contact.sealed])
         for forgotten in (c.conversation for c in newest.values() if not c.sealed):
             connection.execute(delete(contacts).where(contacts.c.channel == self._channel, contacts.c.conversation == forgotten))
 
     def due(self, connection: Connection, places: Iterable[Place], now: datetime) -> Sequence[Input]:
         return ()
 
-    def _row(self, event: ReplyRequested, message: Input) -> dict[str, Any]:
-        return {
-            "reply_id": event.reply_id, "channel": self._channel, "conversation": event.conversation, "kind": event.kind,
-            "number": event.number, "language": event.language, "reply_values": msgspec.json.encode(event.values).decode(),
-            "position": message.offset, "requested_at": int(event.requested_at.timestamp()),
-            "state": "waiting", "attempts": 0, "repeats": 0,
-            "claimed_until": 0, "reason": "",
-        }  # fmt: skip
+
+def _row(queued: _Queued, now: int) -> tuple[object, ...]:
+    request, position = queued
+    values = msgspec.json.encode(request.values).decode()
+    return (
+        request.reply_id, request.channel, request.conversation, request.kind, request.number, request.language, values,
+        position, int(request.requested_at.timestamp()), now, "waiting", 0, 0, now, 0, "",
+    )  # fmt: skip

@@ -218,11 +218,12 @@ class StageLoop:
     def _commit(self, hands: Sequence[_Hand], positions: Mapping[Place, int]) -> None:
         inputs = [hand.input for hand in hands if hand.input is not None]
         now = datetime.now(UTC)
-        with self._database.begin() as connection:
-            for place, new in positions.items():  # first: a zombie is stopped before it touches anything
-                self._store.advance(connection, place, self._positions[place], new)
+        with self._database.read() as connection:  # deciding takes longest: with SQLite the other stages may write meanwhile
             known = self._store.applied(connection, [message.event_id for message in inputs])
             outcome = self._decide_all(hands, known, connection, now)
+        with self._database.begin() as connection:
+            for place, new in positions.items():  # first: what a zombie has decided is never written
+                self._store.advance(connection, place, self._positions[place], new)
             self.handler.save(connection, outcome.changes)
             self._store.mark_applied(connection, outcome.applied, now)
             if self._careful:

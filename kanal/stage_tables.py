@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from kanal.database import insert_new, put
+from kanal.database import SMALL_ROWS, among, insert, insert_new, put
 from kanal.errors import Fenced, OffsetsRefused
 from kanal.journal import Place
 
@@ -44,6 +44,7 @@ applied_events = Table(
     Column("stage", String, primary_key=True),
     Column("event_id", String, primary_key=True),
     Column("applied_at", BigInteger, nullable=False, index=True),
+    **SMALL_ROWS,
 )
 stage_attempts = Table(
     "stage_attempts",
@@ -66,6 +67,7 @@ outbox = Table(
     Column("key", Text, nullable=False),
     Column("headers", LargeBinary, nullable=False),
     Column("value", LargeBinary),
+    **SMALL_ROWS,
 )
 
 
@@ -85,7 +87,7 @@ class StageStore:
     def take(self, connection: Connection, place: Place, journal: str, first: int) -> StoredOffset:
         """Own `place` from now on; a place seen for the first time starts at `first`. *Raises:* OffsetsRefused."""
         mine = self._mine(stage_offsets, place)
-        insert_new(connection, stage_offsets, [{**self._row(place), "next": first, "journal": journal, "clean": True}])
+        insert_new(connection, stage_offsets, [(self._stage, *place, first, journal, True)])
         row = connection.execute(select(stage_offsets).where(mine)).one()
         if row.journal != journal:
             raise OffsetsRefused(f"{self._stage}: the offsets kept for {place.topic} are another journal's")
@@ -105,15 +107,13 @@ class StageStore:
 
     def applied(self, connection: Connection, event_ids: Sequence[str]) -> set[str]:
         """Which of these ids this stage has applied before."""
-        wanted = and_(applied_events.c.stage == self._stage, applied_events.c.event_id.in_(event_ids))
+        wanted = and_(applied_events.c.stage == self._stage, among(applied_events.c.event_id, event_ids))
         return set(connection.scalars(select(applied_events.c.event_id).where(wanted))) if event_ids else set()
 
     def mark_applied(self, connection: Connection, event_ids: Iterable[str], now: datetime) -> None:
         """Remember ids; one that is there already (another member was faster) is an error of the fence, not hidden."""
         seconds = int(now.timestamp())
-        rows = [{"stage": self._stage, "event_id": event_id, "applied_at": seconds} for event_id in event_ids]
-        if rows:
-            connection.execute(applied_events.insert(), rows)
+        insert(connection, applied_events, [(self._stage, event_id, seconds) for event_id in event_ids])
 
     def forget_applied(self, connection: Connection, before: datetime) -> None:
         """Drop ids too old to come again: older than any topic but `reports` keeps its records."""
@@ -124,7 +124,7 @@ class StageStore:
         """How often this record has been in hand after unclean starts, this time included."""
         mine = and_(self._mine(stage_attempts, place), stage_attempts.c.offset == offset)
         before = connection.scalar(select(stage_attempts.c.attempts).where(mine)) or 0
-        put(connection, stage_attempts, [{**self._row(place), "offset": offset, "attempts": before + 1}])
+        put(connection, stage_attempts, [(self._stage, *place, offset, before + 1)])
         return before + 1
 
     def forget_attempts(self, connection: Connection, places: Mapping[Place, int]) -> None:
@@ -134,6 +134,3 @@ class StageStore:
 
     def _mine(self, table: Table, place: Place) -> ColumnElement[bool]:
         return and_(table.c.stage == self._stage, table.c.topic == place.topic, table.c.partition == place.partition)
-
-    def _row(self, place: Place) -> dict[str, str | int]:
-        return {"stage": self._stage, "topic": place.topic, "partition": place.partition}

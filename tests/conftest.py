@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from hypothesis import HealthCheck, settings
 from kanal_all_in_one.topic_setup import create_topics
 
 from kanal.topics import PARTITIONS, TOPICS
@@ -14,6 +15,10 @@ from tests.servers.install import NotInstalledError, install
 from tests.servers.kafka import KafkaServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import wait_until
+
+# No clock decides whether a test passes, and in CI the same examples are tried each time: a red run can be repeated.
+settings.register_profile("kanal", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kanal")
 
 
 class _BriskKafka(KafkaServer):

@@ -59,7 +59,7 @@ class Bounds(NamedTuple):
 class BatchLimit(NamedTuple):
     """When a batch is full: by count, by bytes of its records, or so long after its first record was there."""
 
-    records: int = 100
+    records: int = 500
     bytes: int = 4 * 1024 * 1024
     age_seconds: float = 0.005
 

@@ -31,9 +31,9 @@ def content(database: Database) -> list[tuple[str, int]]:
 def test_a_transaction_is_written_whole_or_not_at_all(database: Database) -> None:
     """An exception rolls back and comes out as it was."""
     with database.begin() as connection:
-        put(connection, things, [{"name": "a", "size": 1}])
+        put(connection, things, [("a", 1)])
     with pytest.raises(KeyError), database.begin() as connection:
-        put(connection, things, [{"name": "b", "size": 2}])
+        put(connection, things, [("b", 2)])
         raise KeyError
     assert content(database) == [("a", 1)]
 
@@ -41,9 +41,9 @@ def test_a_transaction_is_written_whole_or_not_at_all(database: Database) -> Non
 def test_put_replaces_and_insert_new_leaves(database: Database) -> None:
     """Also within one call; nothing to write is nothing done."""
     with database.begin() as connection:
-        put(connection, things, [{"name": "a", "size": 1}])
-        put(connection, things, [{"name": "a", "size": 2}, {"name": "b", "size": 3}])
-        insert_new(connection, things, [{"name": "a", "size": 9}, {"name": "c", "size": 4}, {"name": "c", "size": 5}])
+        put(connection, things, [("a", 1)])
+        put(connection, things, [("a", 2), ("b", 3)])
+        insert_new(connection, things, [("a", 9), ("c", 4), ("c", 5)])
         put(connection, things, [])
         insert_new(connection, things, [])
     assert content(database) == [("a", 2), ("b", 3), ("c", 4)]
@@ -52,15 +52,15 @@ def test_put_replaces_and_insert_new_leaves(database: Database) -> None:
 def test_put_into_a_table_of_keys_only(database: Database) -> None:
     """There is nothing to replace, and that is no error."""
     with database.begin() as connection:
-        put(connection, names, [{"name": "a"}])
-        put(connection, names, [{"name": "a"}])
+        put(connection, names, [("a",)])
+        put(connection, names, [("a",)])
         assert connection.scalars(select(names.c.name)).all() == ["a"]
 
 
 def test_a_dump_holds_every_row_in_the_order_of_its_key(database: Database) -> None:
     """Whatever the order of writing: to compare a rebuilt view."""
     with database.begin() as connection:
-        put(connection, things, [{"name": "b", "size": 1}, {"name": "a", "size": 2}])
+        put(connection, things, [("b", 1), ("a", 2)])
         assert dump(connection, [things, names]) == {"things": [("a", 2), ("b", 1)], "names": []}
 
 
@@ -93,7 +93,7 @@ def test_a_missing_table_is_away_not_a_crash_of_the_process(database: Database) 
 def test_writers_take_turns_and_lose_nothing(database: Database) -> None:
     """Eight threads that read and then write: no busy error, no lost update."""
     with database.begin() as connection:
-        put(connection, things, [{"name": "n", "size": 0}])
+        put(connection, things, [("n", 0)])
     failures: list[BaseException] = []
 
     def count() -> None:
@@ -101,7 +101,7 @@ def test_writers_take_turns_and_lose_nothing(database: Database) -> None:
             for _ in range(20):
                 with database.begin() as connection:
                     size = connection.scalar(select(things.c.size))
-                    put(connection, things, [{"name": "n", "size": size + 1}])
+                    put(connection, things, [("n", size + 1)])
         except BaseException as error:
             failures.append(error)
 
@@ -117,7 +117,7 @@ def test_writers_take_turns_and_lose_nothing(database: Database) -> None:
 def test_a_reader_sees_the_state_before_an_open_transaction(database: Database) -> None:
     """Pages are not held up by the stage."""
     with database.begin() as connection:
-        put(connection, things, [{"name": "a", "size": 1}])
+        put(connection, things, [("a", 1)])
         assert content(database) == []
     assert content(database) == [("a", 1)]
 

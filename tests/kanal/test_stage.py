@@ -505,7 +505,7 @@ def _run_until(bench: Bench, records: int, point: str | None) -> None:
 
 
 def test_a_loop_that_was_overtaken_commits_nothing(bench: Bench) -> None:
-    """The second one moved on: the first is stopped before it touches anything, and joins anew."""
+    """The second one moved on: nothing that the first decides is written, and it joins anew."""
     first, second = Toy(), Toy()
     one, two = bench.loop(first), bench.loop(second)
     bench.send("a")
@@ -514,10 +514,8 @@ def test_a_loop_that_was_overtaken_commits_nothing(bench: Bench) -> None:
     two.turn(0)
     bench.send("c")
     assert one.turn(0) == 0
-    assert first.decided == ["a"]
     assert bench.saved() == ["a", "b"]
     drain(one)
-    assert first.decided == ["a", "c"]
     assert bench.saved() == bench.outputs() == ["a", "b", "c"]
 
 

@@ -2,11 +2,12 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from kanal.events import MessageReceived
 from kanal.masking import mask
-from kanal.numbers import find_numbers
+from kanal.numbers import Mention, find_numbers
 from kanal.pack import Pack
 from kanal_normalizer.cleaning import clean_text, words_of
 
@@ -16,6 +17,7 @@ _ASK = re.compile(
 _NOT_FIXED = re.compile(r"^\W*(?:belum|blm|not fixed|masih belum)\b", re.IGNORECASE)
 _NEW = re.compile(r"^\W*(?:lapor|laporan baru|new report)\b[\s:,.\-]*", re.IGNORECASE)
 _TYPED_NUMBER = re.compile(r"[A-Z0-9][A-Z0-9\- ]{3,24}", re.IGNORECASE)
+_REPLY_MARKS = re.compile(r"^(?:\s*(?:re|fw|fwd|bls|balas|trs)\s*:)+", re.IGNORECASE)
 _QUESTION_STEMS = frozenset(
     """bagaimana gimana gmn kabar kabarnya kelanjutan kelanjutannya progres progress perkembangan perkembangannya update
     status statusnya mana kapan news when how""".split()
@@ -52,40 +54,52 @@ class Reading(NamedTuple):
 def read(message: MessageReceived, pack: Pack) -> Reading:
     """The reading of a message. A mail without body is its subject; a subject that says something of its own goes first."""
     text = clean_text(_with_subject(message))
-    mentions = tuple(mention.number for mention in find_numbers(text, pack.prefix))
-    rest = text
-    for mention in reversed(find_numbers(text, pack.prefix)):
-        rest = rest[: mention.start] + " " + rest[mention.end :]
-    command = _ASK.match(text)
-    behind = _ASK.sub("", rest, count=1).strip(" .?!,#:-\n") if command else ""
+    words = words_of(text)
+    mentions = find_numbers(text, pack.prefix)
     old_numbers = tuple(dict.fromkeys(match.group().upper() for match in pack.old_number.finditer(text)))
-    bare_number = bool(mentions or old_numbers) and not words_of(pack.old_number.sub(" ", rest))
-    typed = behind if command and not mentions and _may_be_a_number(behind) else ""
-    only_asks = bare_number or bool(command and (not words_of(behind) or typed)) or (bool(message.reply_to) and _only_asks(rest))
-    masked = mask(text)
+    rest = _without(text, mentions)
+    asks, asked_for = _question(message, text, rest, bool(mentions), bool(old_numbers), pack)
     return Reading(
         message=message,
         text=text,
-        masked=masked,
-        words=words_of(text),
-        mentions=mentions,
+        masked=mask(text),
+        words=words,
+        mentions=tuple(mention.number for mention in mentions),
         old_numbers=old_numbers,
-        text_hash=_hash(text, message),
-        asks=only_asks,
-        asked_for=mask(typed.upper()),
-        says_not_fixed=bool(_NOT_FIXED.match(text)) and (len(words_of(text)) <= 40 or bool(mentions)),
+        text_hash=_hash(words, message),
+        asks=asks,
+        asked_for=mask(asked_for.upper()),
+        says_not_fixed=bool(_NOT_FIXED.match(text)) and (len(words) <= 40 or bool(mentions)),
         wants_new=bool(_NEW.match(text)) or message.always_new,
     )
 
 
-def _hash(text: str, message: MessageReceived) -> str:
+def _without(text: str, mentions: Sequence[Mention]) -> str:
+    for mention in reversed(mentions):
+        text = text[: mention.start] + " " + text[mention.end :]
+    return text
+
+
+def _question(message: MessageReceived, text: str, rest: str, numbers: bool, old_numbers: bool, pack: Pack) -> tuple[bool, str]:
+    """Whether the message only asks what became of a report, and what was typed behind CEK when that is no valid number."""
+    command = _ASK.match(text)
+    behind = _ASK.sub("", rest, count=1).strip(" .?!,#:-\n") if command else ""
+    typed = behind if command and not numbers and _may_be_a_number(behind) else ""
+    bare_number = (numbers or old_numbers) and not words_of(pack.old_number.sub(" ", rest))
+    by_command = bool(command and (not words_of(behind) or typed))
+    return bare_number or by_command or (bool(message.reply_to) and _only_asks(rest)), typed
+
+
+def _hash(words: Sequence[str], message: MessageReceived) -> str:
     """Of the words and of what was sent with them: another photo says something else. Sealed originals differ each time."""
     files = sorted(attachment.sha256 for attachment in message.attachments if not attachment.sealed)
-    return hashlib.sha256(" ".join([*words_of(text), *files]).encode()).hexdigest()[:32]
+    return hashlib.sha256(" ".join([*words, *files]).encode()).hexdigest()[:32]
 
 
 def _with_subject(message: MessageReceived) -> str:
-    subject = re.sub(r"^(?:\s*(?:re|fw|fwd|bls|balas|trs)\s*:)+", "", message.subject, flags=re.IGNORECASE).strip()
+    if not message.subject:
+        return message.text
+    subject = _REPLY_MARKS.sub("", message.subject).strip()
     if not message.text.strip():
         return subject
     if message.reply_to or not subject or _same_words(subject, message.text):

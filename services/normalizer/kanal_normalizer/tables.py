@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, String, Table, Text, delete, select
 
-from kanal.database import insert_new, put
+from kanal.database import SMALL_ROWS, among, insert_new, put
 from kanal.events import MessageReceived
 from kanal.journal import Place
 
@@ -20,6 +20,7 @@ numbers = Table(
     Column("sender_key", String, nullable=False),
     Column("known_at", BigInteger, nullable=False),
     Index("normalizer_numbers_by_sender", "sender_key", "known_at"),
+    **SMALL_ROWS,
 )
 conversations = Table(
     "normalizer_conversations",
@@ -27,6 +28,7 @@ conversations = Table(
     Column("conversation", String, primary_key=True),
     Column("number", String, nullable=False),
     Column("last_at", BigInteger, nullable=False),
+    **SMALL_ROWS,
 )
 texts = Table(
     "normalizer_texts",
@@ -36,6 +38,7 @@ texts = Table(
     Column("number", String, nullable=False),
     Column("message_id", String, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
+    **SMALL_ROWS,
 )
 parts = Table(
     "normalizer_parts",
@@ -158,28 +161,28 @@ class Wanted(NamedTuple):
 
 def load_parts(connection: Connection, long_messages: set[str]) -> list[KeptPart]:
     """The parts that wait."""
-    rows = connection.execute(select(parts).where(parts.c.long_message.in_(long_messages)).order_by(parts.c.part))
+    rows = connection.execute(select(parts).where(among(parts.c.long_message, long_messages)).order_by(parts.c.part))
     return [_kept_part(row) for row in rows]
 
 
 def load(connection: Connection, wanted: Wanted, waiting: Sequence[KeptPart]) -> Memory:
     """One query a table."""
     memory = Memory()
-    for row in connection.execute(select(numbers).where(numbers.c.number.in_(wanted.numbers))):
+    for row in connection.execute(select(numbers).where(among(numbers.c.number, wanted.numbers))):
         memory.numbers[row.number] = KnownNumber(*row)
     own = select(numbers.c.number, numbers.c.sender_key)
-    own = own.where(numbers.c.sender_key.in_(wanted.senders), numbers.c.number == numbers.c.report)
+    own = own.where(among(numbers.c.sender_key, wanted.senders), numbers.c.number == numbers.c.report)
     for row in connection.execute(own.order_by(numbers.c.known_at.desc(), numbers.c.number)):
         mine = memory.reports_of.setdefault(row.sender_key, [])
         if len(mine) < REPORTS_OF_A_SENDER:
             mine.append(row.number)
-    for row in connection.execute(select(conversations).where(conversations.c.conversation.in_(wanted.conversations))):
+    for row in connection.execute(select(conversations).where(among(conversations.c.conversation, wanted.conversations))):
         memory.conversations[row.conversation] = Conversation(*row)
-    for row in connection.execute(select(texts).where(texts.c.sender_key.in_(wanted.senders))):
+    for row in connection.execute(select(texts).where(among(texts.c.sender_key, wanted.senders))):
         memory.texts[row.sender_key, row.text_hash] = SeenText(*row)
     for part in waiting:
         memory.apply(part)
-    for row in connection.execute(select(cut_short).where(cut_short.c.long_message.in_(wanted.long_messages))):
+    for row in connection.execute(select(cut_short).where(among(cut_short.c.long_message, wanted.long_messages))):
         missing = frozenset(int(part) for part in row.missing.split())
         memory.cut_short[row.long_message] = CutShort(row.long_message, row.number, missing, row.closed_at)
     return memory
@@ -187,9 +190,9 @@ def load(connection: Connection, wanted: Wanted, waiting: Sequence[KeptPart]) ->
 
 def save(connection: Connection, changes: Sequence[Change], forget_texts_before: int) -> None:
     """One statement a table; the last change of a row wins."""
-    insert_new(connection, numbers, [change._asdict() for change in changes if isinstance(change, KnownNumber)])
-    put(connection, conversations, _last(change for change in changes if isinstance(change, Conversation)))
-    put(connection, texts, _last((change for change in changes if isinstance(change, SeenText)), keys=2))
+    insert_new(connection, numbers, [change for change in changes if isinstance(change, KnownNumber)])
+    put(connection, conversations, [change for change in changes if isinstance(change, Conversation)])
+    put(connection, texts, [change for change in changes if isinstance(change, SeenText)])
     put(connection, parts, [_part_row(change) for change in changes if isinstance(change, KeptPart)])
     put(connection, cut_short, [_cut_short_row(change) for change in changes if isinstance(change, CutShort)])
     for change in changes:
@@ -197,7 +200,7 @@ def save(connection: Connection, changes: Sequence[Change], forget_texts_before:
             connection.execute(delete(parts).where(parts.c.long_message == change.long_message))
     senders = {change.sender_key for change in changes if isinstance(change, SeenText)}
     if senders:  # old hashes go with the next text of the same sender
-        connection.execute(delete(texts).where(texts.c.sender_key.in_(senders), texts.c.seen_at < forget_texts_before))
+        connection.execute(delete(texts).where(among(texts.c.sender_key, senders), texts.c.seen_at < forget_texts_before))
 
 
 def unfinished(connection: Connection, places: Iterable[Place], before: datetime) -> list[KeptPart]:
@@ -221,24 +224,15 @@ def minutes_before(moment: datetime, minutes: int) -> int:
     return seconds(moment.astimezone(UTC) - timedelta(minutes=minutes))
 
 
-def _last(changes: Iterable[Conversation | SeenText], keys: int = 1) -> list[dict[str, object]]:
-    newest = {change[:keys]: change for change in changes}
-    return [change._asdict() for change in newest.values()]
-
-
 def _kept_part(row: "object") -> KeptPart:
     values = row._mapping  # type: ignore[attr-defined]
     place = Place(values["from_topic"], values["from_partition"])
     return KeptPart(values["long_message"], values["part"], _decode_message(values["message"]), values["received_at"], place)
 
 
-def _part_row(part: KeptPart) -> dict[str, object]:
-    return {
-        "long_message": part.long_message, "part": part.part, "message": _encode(part.message).decode(),
-        "received_at": part.received_at, "from_topic": part.place.topic, "from_partition": part.place.partition,
-    }  # fmt: skip
+def _part_row(part: KeptPart) -> tuple[object, ...]:
+    return part.long_message, part.part, _encode(part.message).decode(), part.received_at, *part.place
 
 
-def _cut_short_row(cut: CutShort) -> dict[str, object]:
-    missing = " ".join(str(part) for part in sorted(cut.missing))
-    return {"long_message": cut.long_message, "number": cut.number, "missing": missing, "closed_at": cut.closed_at}
+def _cut_short_row(cut: CutShort) -> tuple[object, ...]:
+    return cut.long_message, cut.number, " ".join(str(part) for part in sorted(cut.missing)), cut.closed_at

@@ -34,7 +34,7 @@ class RouterHandler:
             case ReportUpdated(action="refuse", accepted=True, decided_by_person=False) as refused:
                 decided = route(self._pack, refused.category, refused.area, refused.refused_by, refused.suggested)
                 return _routed(refused.number, refused.category, refused.area, decided, len(refused.refused_by), message.at)
-        return Decision(outcome="not-for-routing")
+        return Decision(outcome="not-for-routing", applied=())  # a repeat does nothing again
 
     def apply(self, change: Any, state: Any) -> None:
         return None

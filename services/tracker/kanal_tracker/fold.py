@@ -1,6 +1,7 @@
 """Folding the story of a report: each event of `reports` → changes of the view, `report-updated`, and what the citizen hears. Pure."""
 
 import base64
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -119,17 +120,22 @@ def _register_and_unpark(event: ReportRegistered, message: Input, state: State, 
     done = _changed(report, "register", message, by_role="reporter")
     entry_of_message: Change = Message(event.number, event.message_id, event.received_at.isoformat(), event.channel, event.text)
     names = [Alias(alias, event.number) for alias in event.aliases]
-    events, changes, applied = list(done.events), [*done.changes, entry_of_message, *names], [message.event_id]
-    later = state.copy()
-    # By their times, so that it does not matter how they came to be batched; ids break ties.
-    for parked in sorted(state.parked.get(event.number, ()), key=lambda parked: (parked.at, parked.event_id)):
-        folded = _fold_parked(_last_report(changes, event.number), parked, later, pack)
+    registered = Decision(done.events, [*done.changes, entry_of_message, *names], "registered", [message.event_id])
+    waiting = state.parked.get(event.number)
+    return _unpark(registered, event.number, waiting, state.copy(), pack) if waiting else registered
+
+
+def _unpark(registered: Decision, number: str, waiting: Sequence[ParkedEvent], later: State, pack: Pack) -> Decision:
+    """Fold what came before its registration. By their times, so that it does not matter how they were batched; ids break ties."""
+    events, changes, applied = list(registered.events), list(registered.changes), list(registered.applied or ())
+    for parked in sorted(waiting, key=lambda parked: (parked.at, parked.event_id)):
+        folded = _fold_parked(_last_report(changes, number), parked, later, pack)
         for change in folded.changes:
             later.apply(change)
         events += folded.events
         changes += [*folded.changes, Unparked(parked.event_id)]
         applied.append(parked.event_id)
-    return Decision(events, changes, "registered", applied)
+    return registered._replace(events=events, changes=changes, applied=applied)
 
 
 def _fold_parked(report: Report, parked: ParkedEvent, state: State, pack: Pack) -> Folded:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, MetaData, String, Table, Text, delete, or_, select
 
-from kanal.database import insert_new, put
+from kanal.database import SMALL_ROWS, among, insert_new, put
 from kanal_tracker.machine import Report
 
 metadata = MetaData()
@@ -35,6 +35,7 @@ timeline = Table(
     Column("status", String, nullable=False),
     Column("by_role", String, nullable=False),
     Column("note", Text, nullable=False),
+    **SMALL_ROWS,
 )
 messages = Table(
     "tracker_messages",
@@ -54,6 +55,7 @@ actions = Table(
     Column("rule", String, nullable=False),
     Column("message", String, nullable=False),
     Column("version", Integer, nullable=False),
+    **SMALL_ROWS,
 )
 parked = Table(
     "tracker_parked",
@@ -194,9 +196,9 @@ class State:
 def load(connection: Connection, numbers: set[str], action_ids: set[str]) -> State:
     """A few queries a table, however many events; parked events bring in what they name."""
     state = State()
-    for row in connection.execute(select(aliases).where(aliases.c.alias.in_(numbers))):
+    for row in connection.execute(select(aliases).where(among(aliases.c.alias, numbers))):
         state.aliases[row.alias] = row.number
-    in_order = select(parked.c.event).where(parked.c.number.in_(numbers)).order_by(parked.c.parked_at, parked.c.event_id)
+    in_order = select(parked.c.event).where(among(parked.c.number, numbers)).order_by(parked.c.parked_at, parked.c.event_id)
     waiting = [_decode_parked(row.event) for row in connection.execute(in_order)]
     for event in waiting:
         state.apply(event)
@@ -204,7 +206,7 @@ def load(connection: Connection, numbers: set[str], action_ids: set[str]) -> Sta
     _load_reports(connection, state, numbers | set(state.aliases.values()) | {each.other for each in named if each.other})
     wanted_actions = action_ids | {each.action_id for each in named if each.action_id}
     if wanted_actions:
-        for row in connection.execute(select(actions).where(actions.c.action_id.in_(wanted_actions))):
+        for row in connection.execute(select(actions).where(among(actions.c.action_id, wanted_actions))):
             state.answers[row.action_id] = Answer(*row)
     return state
 
@@ -224,7 +226,7 @@ def _load_reports(connection: Connection, state: State, numbers: set[str]) -> No
     """The reports of these numbers, and all that are merged into them, over as many steps as people have merged."""
     ahead = numbers
     while ahead:
-        wanted = or_(reports.c.number.in_(ahead), reports.c.merged_into.in_(ahead))
+        wanted = or_(among(reports.c.number, ahead), among(reports.c.merged_into, ahead))
         found = [_decode_report(row.state) for row in connection.execute(select(reports.c.state).where(wanted))]
         ahead = {report.number for report in found if report.merged_into in ahead and report.number not in state.reports} - ahead
         for report in found:
@@ -235,10 +237,10 @@ def save(connection: Connection, changes: Sequence[Change]) -> None:
     """One statement a table; of several states of a report only the last is written."""
     newest = {change.number: change for change in changes if isinstance(change, Report)}
     put(connection, reports, [_report_row(report) for report in newest.values()])
-    insert_new(connection, timeline, [change._asdict() for change in changes if isinstance(change, Entry)])
-    insert_new(connection, aliases, [change._asdict() for change in changes if isinstance(change, Alias)])
-    insert_new(connection, messages, [change._asdict() for change in changes if isinstance(change, Message)])
-    insert_new(connection, actions, [change._asdict() for change in changes if isinstance(change, Answer)])
+    insert_new(connection, timeline, [change for change in changes if isinstance(change, Entry)])
+    insert_new(connection, aliases, [change for change in changes if isinstance(change, Alias)])
+    insert_new(connection, messages, [change for change in changes if isinstance(change, Message)])
+    insert_new(connection, actions, [change for change in changes if isinstance(change, Answer)])
     insert_new(connection, parked, [_parked_row(change) for change in changes if isinstance(change, ParkedEvent)])
     for change in changes:
         if isinstance(change, Unparked):
@@ -286,13 +288,10 @@ def empty(connection: Connection, tables: Iterable[Table] = VIEW) -> None:
         connection.execute(delete(table))
 
 
-def _report_row(report: Report) -> dict[str, object]:
+def _report_row(report: Report) -> tuple[object, ...]:
     asked_at = int(report.asked_at.timestamp()) if report.asked_at else 0
-    return {
-        "number": report.number, "status": report.status, "agency": report.agency, "merged_into": report.merged_into,
-        "asked_at": asked_at, "partition": report.partition, "state": _encode(report).decode(),
-    }  # fmt: skip
+    return report.number, report.status, report.agency, report.merged_into, asked_at, report.partition, _encode(report).decode()
 
 
-def _parked_row(event: ParkedEvent) -> dict[str, object]:
-    return {"event_id": event.event_id, "number": event.number, "parked_at": event.parked_at, "event": _encode(event).decode()}
+def _parked_row(event: ParkedEvent) -> tuple[object, ...]:
+    return event.event_id, event.number, event.parked_at, _encode(event).decode()

@@ -83,7 +83,7 @@ def test_the_third_refusal_goes_to_a_dispatcher() -> None:
 )  # fmt: skip
 def test_everything_else_is_left_alone(event: Event) -> None:
     """Only a registration and a refusal that counts move a report; never over a person's decision."""
-    assert decide(event) == Decision(outcome="not-for-routing")
+    assert decide(event) == Decision(outcome="not-for-routing", applied=())
 
 
 def test_the_same_event_is_routed_in_the_same_way() -> None:

@@ -44,9 +44,12 @@ class Outbox:
     def add(self, connection: Connection, records: Sequence[tuple[Place, Record]]) -> list[Record]:
         """Write rows in the caller's transaction and drop those acknowledged before; give the result to `committed`."""
         self._delete_acknowledged(connection)
-        rows = []
-        for self._seq, (place, record) in enumerate(records, self._seq + 1):
-            rows.append((self._owner, self._run, self._seq, *place, record.topic, record.key, _encode_headers(record.headers), record.value))
+        first = self._seq + 1
+        self._seq += len(records)
+        rows = [
+            (self._owner, self._run, seq, *place, each.topic, each.key, _encode_headers(each.headers), each.value)
+            for seq, (place, each) in enumerate(records, first)
+        ]
         insert(connection, outbox, rows)
         return [record for _, record in records]
 

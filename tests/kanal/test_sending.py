@@ -21,7 +21,7 @@ from kanal.journal import Stored
 from kanal.journal.sqlite import SqliteJournal
 from kanal.records import open_record
 from kanal.replies import contacts, metadata, replies
-from kanal.sending import CLAIM, GIVE_UP_SECONDS, NO_CONTACT_SECONDS, AnswerLost, DueReply, Sender, Undeliverable
+from kanal.sending import CLAIM, GIVE_UP_SECONDS, LANES, NO_CONTACT_SECONDS, AnswerLost, DueReply, Sender, Undeliverable
 from kanal.testing import keys, number
 
 PATIENCE_SECONDS = 10.0
@@ -156,6 +156,22 @@ def test_a_claim_never_holds_two_replies_of_a_conversation(office: Office) -> No
     sender = office.sender(script)
     sender._send_some(threading.Event())
     assert sorted(script.tried) == sorted(f"r{i}-1" for i in range(CLAIM))
+
+
+def test_replies_to_different_citizens_go_out_at_the_same_time(office: Office) -> None:
+    """A gateway that takes its time over each does not hold up the others: none returns before all are on their way."""
+    for index in range(LANES):
+        office.ask(f"r{index}", conversation=f"c{index}")
+    together = threading.Barrier(LANES, timeout=PATIENCE_SECONDS)
+
+    class Slow(Script):
+        def deliver(self, reply: DueReply) -> None:
+            together.wait()
+            super().deliver(reply)
+
+    script = Slow()
+    run_until(office.sender(script), lambda: len(office.settled()) == LANES)
+    assert sorted(script.taken) == [f"r{index}" for index in range(LANES)]
 
 
 def test_each_reply_is_settled_once_in_the_journal(office: Office) -> None:

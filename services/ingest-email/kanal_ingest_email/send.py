@@ -1,6 +1,7 @@
 """Answers by mail: rendered, threaded, marked as automatic, handed to an SMTP relay or kept as files."""
 
 import smtplib
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -62,14 +63,14 @@ class MailDeliver:
 
 
 class Relay:
-    """A connection to the relay, kept open and made anew when it breaks."""
+    """Connections to the relay, one a thread, kept open and made anew when they break."""
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit():
             raise SetupError("KANAL_SMTP_RELAY must be host:port")
         self._host, self._port = host, int(port)
-        self._connection: smtplib.SMTP | None = None
+        self._of_thread = _OfThread()
 
     def send(self, mail: EmailMessage, sender: str, recipient: str) -> None:
         """*Raises:* TemporaryFailure, AnswerLost, Undeliverable."""
@@ -94,23 +95,27 @@ class Relay:
             raise Undeliverable(reason="address-not-sendable") from None
 
     def _connected(self) -> smtplib.SMTP:
-        if self._connection is not None:
+        if (connection := self._of_thread.connection) is not None:
             try:
-                if self._connection.noop()[0] == 250:
-                    return self._connection
+                if connection.noop()[0] == 250:
+                    return connection
             except (smtplib.SMTPException, OSError):
                 pass
             self._drop()
         try:
-            self._connection = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
+            self._of_thread.connection = connection = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
         except (smtplib.SMTPException, OSError):
             raise TemporaryFailure("the relay does not answer", reason="relay-away") from None
-        return self._connection
+        return connection
 
     def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+        if self._of_thread.connection is not None:
+            self._of_thread.connection.close()
+        self._of_thread.connection = None
+
+
+class _OfThread(threading.local):
+    connection: smtplib.SMTP | None = None
 
 
 def _refusal(code: int) -> Exception:

@@ -35,7 +35,7 @@ class SmsDeliver:
         self._gateways = gateways
         self._page_url = page_url
         self._outbox = outbox
-        self._session = requests.Session()
+        self._session = requests.Session()  # its pool of connections may be used by all lanes; nothing else of it is changed
 
     def deliver(self, reply: DueReply) -> None:
         """One request per SMS; their ids are the reply's with the SMS's number behind, so that the gateway can drop repeats."""

@@ -100,8 +100,8 @@ class MessageSettled(Event, frozen=True, kw_only=True):
     channel: str
     """One of `kanal.topics.CHANNELS`."""
     outcome: str
-    """registered, appended, duplicate, status-asked, joined (a part of a longer SMS) or ignored. A part that still waits for the
-    others is not settled yet."""
+    """registered, appended, duplicate, status-asked, joined (a part of a longer SMS), refused (too many of one sender) or ignored.
+    A part that still waits for the others is not settled yet."""
     rule: str
     """Name of the normalizer's rule that decided."""
     reason: str = ""

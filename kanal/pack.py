@@ -16,8 +16,8 @@ KELURAHAN = "@kelurahan"
 
 ANY = "*"
 REPLY_KINDS = frozenset(
-    """received emergency appended already-received status my-reports no-reports status-unknown taken-up question done rejected merged
-    reopened not-reopened""".split()
+    """received emergency appended already-received too-many status my-reports no-reports status-unknown taken-up question done
+    rejected merged reopened not-reopened""".split()
 )
 """The replies that Kanal has something to say with; a pack must have words for each."""
 
@@ -105,6 +105,8 @@ class Pack(NamedTuple):
     sms_join_minutes: int
     conversation_minutes: int
     repeat_minutes: int
+    messages_per_hour: int
+    """What one sender says beyond that within an hour is not taken up, but for danger; he is told once."""
     reopen_days: int
     answer_days: int
     ambiguous_areas: tuple[str, ...]
@@ -152,6 +154,7 @@ def load_pack(directory: Path) -> Pack:
         sms_join_minutes=main.get("sms_join_minutes", int),
         conversation_minutes=main.get("conversation_minutes", int),
         repeat_minutes=main.get("repeat_minutes", int),
+        messages_per_hour=main.get("messages_per_hour", int),
         reopen_days=main.get("reopen_days", int),
         answer_days=main.get("answer_days", int),
         ambiguous_areas=tuple(main.get("ambiguous_areas", list)),

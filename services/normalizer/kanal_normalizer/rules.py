@@ -1,6 +1,6 @@
 """The rule book: a chain of small rules, the first that applies decides and gives its reason. Pure.
 
-Order: part of a longer SMS · repeat · automatic mail · status question · not fixed · follow-up ·
+Order: part of a longer SMS · repeat · automatic mail · status question · too many · not fixed · follow-up ·
 same conversation · new report.
 """
 
@@ -94,6 +94,18 @@ def status_question(reading: Reading, memory: Memory, book: Book) -> Outcome | N
     return _asked(message, mine[0], "own reports", others=tuple(mine[1:]), mine=True)
 
 
+def too_many(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
+    """One sender floods the city: what goes beyond the limit is not taken up and he is told once an hour. Never so with danger."""
+    message = reading.message
+    since = minutes_before(message.received_at, 60)
+    recent = sum(seen_at > since for seen_at in memory.seen.get(message.sender_key, {}).values())
+    if recent < book.pack.messages_per_hour or message.always_new or book.understanding.emergency(reading.words):
+        return None
+    hour = str(seconds(message.received_at) // 3_600)
+    answer = _reply(message, "too-many", {}, "", answers=derive_id("too-many", message.sender_key, hour))
+    return Outcome("refused", "too-many", f"{recent} messages of this sender within an hour", "", [answer])
+
+
 def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     """With "BELUM" the reporter says that a report is not fixed; the tracker reopens it where that is allowed."""
     message = reading.message
@@ -140,7 +152,7 @@ def new_report(reading: Reading, memory: Memory, book: Book) -> Outcome:
     return register(reading, book, incomplete=False)
 
 
-RULES: Sequence[Rule] = (repeat, automatic_mail, status_question, not_fixed, follow_up, same_conversation, new_report)
+RULES: Sequence[Rule] = (repeat, automatic_mail, status_question, too_many, not_fixed, follow_up, same_conversation, new_report)
 
 
 def settle(reading: Reading, memory: Memory, book: Book) -> Outcome:

@@ -128,6 +128,8 @@ class Memory:
         self.reports_of: dict[str, list[str]] = {}
         self.conversations: dict[str, Conversation] = {}
         self.texts: dict[tuple[str, str], SeenText] = {}
+        self.seen: dict[str, dict[str, int]] = {}
+        """Sender → hash of each of his texts → when it came last."""
         self.parts: dict[str, dict[int, KeptPart]] = {}
         self.cut_short: dict[str, CutShort] = {}
 
@@ -142,6 +144,7 @@ class Memory:
                 self.conversations[change.conversation] = change
             case SeenText():
                 self.texts[change.sender_key, change.text_hash] = change
+                self.seen.setdefault(change.sender_key, {})[change.text_hash] = change.seen_at
             case KeptPart():
                 self.parts.setdefault(change.long_message, {})[change.part] = change
             case CutShort():
@@ -179,7 +182,7 @@ def load(connection: Connection, wanted: Wanted, waiting: Sequence[KeptPart]) ->
     for row in connection.execute(select(conversations).where(among(conversations.c.conversation, wanted.conversations))):
         memory.conversations[row.conversation] = Conversation(*row)
     for row in connection.execute(select(texts).where(among(texts.c.sender_key, wanted.senders))):
-        memory.texts[row.sender_key, row.text_hash] = SeenText(*row)
+        memory.apply(SeenText(*row))
     for part in waiting:
         memory.apply(part)
     for row in connection.execute(select(cut_short).where(among(cut_short.c.long_message, wanted.long_messages))):

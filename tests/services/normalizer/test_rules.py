@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+import msgspec
 import pytest
 from kanal_normalizer import rules
 from kanal_normalizer.reading import read
@@ -117,6 +118,45 @@ def test_a_message_without_text_is_a_report_too() -> None:
 
     assert outcome.outcome == "registered"
     assert Said(outcome.events).only(ReportRegistered).category == "other"
+
+
+# Too many.
+
+
+def flood(count: int, minutes: float = 1) -> list[MessageReceived]:
+    return [message(f"flood-{n}", text=f"LAPOR Jalan rusak nomor {n}", received_at=later(minutes)) for n in range(count)]
+
+
+def test_what_one_sender_says_beyond_the_limit_is_not_taken_up() -> None:
+    """Settled as refused, without a report; the answer is the same one within the hour, so that he is told once."""
+    memory = after(*flood(jakarta().messages_per_hour))
+    outcomes = [settle(message(name, text=f"LAPOR {name}", received_at=later(2)), memory) for name in ("one", "two")]
+    assert [(each.outcome, each.rule, each.number, each.changes) for each in outcomes] == [("refused", "too-many", "", ())] * 2
+    first, second = (Said(each.events).only(ReplyRequested) for each in outcomes)
+    assert (first.kind, first.reply_id) == ("too-many", second.reply_id)
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes", "text", "sender", "outcome"),
+    [
+        pytest.param(-1, 2, "LAPOR pohon tumbang", ADI, "registered", id="the last that may"),
+        pytest.param(0, 62, "LAPOR pohon tumbang", ADI, "registered", id="an hour later"),
+        pytest.param(0, 2, "LAPOR rumah terbakar", ADI, "registered", id="danger"),
+        pytest.param(0, 2, "LAPOR pohon tumbang", BUNGA, "registered", id="somebody else"),
+        pytest.param(0, 2, "CEK", ADI, "status-asked", id="a question"),
+        pytest.param(0, 2, "LAPOR Jalan rusak nomor 3", ADI, "duplicate", id="what he said before"),
+    ],
+)
+def test_the_limit_holds_for_new_things_of_one_sender_in_an_hour(limit: int, minutes: float, text: str, sender: str, outcome: str) -> None:
+    """Others, later messages, danger and questions are settled as always."""
+    arrived = message("last", text=text, sender=sender, received_at=later(minutes))
+    assert settle(arrived, after(*flood(jakarta().messages_per_hour + limit))).outcome == outcome
+
+
+def test_what_was_shown_a_number_is_taken_up_however_many() -> None:
+    """A desk writes for many people."""
+    arrived = msgspec.structs.replace(message("last", text="Pohon tumbang", received_at=later(2)), always_new=True)
+    assert settle(arrived, after(*flood(jakarta().messages_per_hour))).outcome == "registered"
 
 
 # Repeat.
@@ -474,7 +514,7 @@ def test_a_follow_up_of_a_follow_up_goes_to_the_report() -> None:
 def test_the_rules_stand_in_the_order_of_the_book() -> None:
     """Order is part of the promise: a repeat goes before a machine, a question before BELUM, BELUM before a follow-up."""
     assert [rule.__name__ for rule in rules.RULES] == [
-        "repeat", "automatic_mail", "status_question", "not_fixed", "follow_up", "same_conversation", "new_report",
+        "repeat", "automatic_mail", "status_question", "too_many", "not_fixed", "follow_up", "same_conversation", "new_report",
     ]  # fmt: skip
 
 

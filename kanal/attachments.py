@@ -58,15 +58,16 @@ def _write(path: Path, content: bytes) -> None:
             os.link(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    _sync_directory(path.parent)
-    _sync_directory(path.parent.parent)
+    sync_directory(path.parent)
+    sync_directory(path.parent.parent)
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """What was made, renamed or removed in it is on disk when this returns."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

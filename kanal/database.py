@@ -90,6 +90,33 @@ def insert(connection: Connection, table: Table, rows: Rows) -> None:
     _write(connection, table, rows, "")
 
 
+def copy_sqlite(source: Path, target: Path) -> None:
+    """A consistent copy of an SQLite file that may be in use; what was deleted from it is not in the copy.
+
+    One snapshot is read from begin to end: writers go on, only their WAL grows meanwhile. SQLite's backup API in small steps
+    would begin anew each time that somebody writes, and so never end under load. *Raises:* SetupError.
+    """
+    try:
+        connection = sqlite.connect(f"{source.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None)
+        try:
+            connection.execute("VACUUM INTO ?", (str(target),))
+        finally:
+            connection.close()
+    except sqlite.Error as error:
+        raise SetupError(f"{source} cannot be copied ({error.sqlite_errorname})") from None
+
+
+def is_sound_sqlite(path: Path) -> bool:
+    """Whether SQLite finds every page, row and index of the file as it must be."""
+    connection = sqlite.connect(path)
+    try:
+        return bool(connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)])
+    except sqlite.DatabaseError:
+        return False
+    finally:
+        connection.close()
+
+
 def insert_new(connection: Connection, table: Table, rows: Rows) -> None:
     """Insert `rows`; those whose primary key is there already are left as they are."""
     _write(connection, table, rows, " ON CONFLICT DO NOTHING")

@@ -74,7 +74,7 @@ def opened(name: str, settings: Settings, *, exclusive: bool = True) -> Iterator
     """
     os.umask(0o077)  # what citizens wrote is for this user's eyes only
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _locked(settings.data / "lock") if settings.embedded and exclusive else _nothing():
+    with locked(settings.data / "lock") if settings.embedded and exclusive else _nothing():
         _keys_on_first_start(name, settings)
         journal = open_journal(settings)
         spool = None if settings.embedded else Spool(settings.data / "spool" / f"{name}.db", SPOOL_BYTES)
@@ -105,7 +105,7 @@ def open_journal(settings: Settings) -> Journal:
         raise SetupError("KANAL_JOURNAL must be `sqlite` or begin with kafka://")
     from kanal.journal.kafka import KafkaJournal
 
-    return KafkaJournal(settings.journal, settings.kafka_options)
+    return KafkaJournal(settings.journal, settings.kafka_client)
 
 
 class Process:
@@ -232,7 +232,8 @@ def _keys_on_first_start(name: str, settings: Settings) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Be alone in the directory of the file `path`. *Raises:* SetupError when another process is there."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,14 +5,25 @@
 
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, FilePath, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from kanal.errors import SetupError
 
 DEFAULT_PACK = "jakarta"
+KAFKA_CLIENT = {
+    "kafka_security_protocol": "security.protocol",
+    "kafka_ca": "ssl.ca.location",
+    "kafka_certificate": "ssl.certificate.location",
+    "kafka_key": "ssl.key.location",
+    "kafka_sasl_mechanism": "sasl.mechanism",
+    "kafka_user": "sasl.username",
+    "kafka_password": "sasl.password",
+}
+"""Setting → what librdkafka calls it."""
+
 AnySettings = TypeVar("AnySettings", bound="EnvironmentSettings")
 
 
@@ -59,8 +70,19 @@ class Settings(EnvironmentSettings):
     http_port: int = Field(8000, ge=0, le=65535, description="Port of HTTP: pages, API, webhooks, `/metrics`, `/healthz`, `/readyz`.")
     public_url: str = Field("", description="Address of the pages as citizens reach them; empty = `http://localhost:<http_port>`.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR; anything else is INFO.")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to speak to Kafka, in Kafka's words: `SSL` with TLS, `SASL_SSL` with TLS and a login."
+    )
+    kafka_ca: FilePath | None = Field(None, description="File (PEM) with the authorities that vouch for the brokers; none = the system's.")
+    kafka_certificate: FilePath | None = Field(None, description="File (PEM) with our own certificate, if the brokers ask for one.")
+    kafka_key: FilePath | None = Field(None, description="File (PEM) with the key of that certificate, without a password.")
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
+        "SCRAM-SHA-512", description="How to log in to Kafka; `PLAIN` shows the brokers the password."
+    )
+    kafka_user: str = Field("", description="User of the login to Kafka.")
+    kafka_password: str = Field("", description="Password of the login to Kafka.")
     kafka_options: dict[str, str] = Field(
-        default_factory=dict, description="Further librdkafka settings as JSON, for TLS and SASL, on all clients of Kafka."
+        default_factory=dict, description="Further librdkafka settings as JSON, on all clients of Kafka; they go before the ones above."
     )
 
     @property
@@ -79,6 +101,19 @@ class Settings(EnvironmentSettings):
         if not self.database_url and not self.embedded:
             raise SetupError("KANAL_DATABASE_URL is needed with a Kafka journal: several processes share the state")
         return self.database_url or f"sqlite:///{self.data / 'state.db'}"
+
+    @property
+    def kafka_client(self) -> dict[str, str]:
+        """The settings of librdkafka for every client of Kafka. *Raises:* SetupError when half of something is set."""
+        with_login, with_tls = self.kafka_security_protocol.startswith("SASL"), self.kafka_security_protocol.endswith("SSL")
+        if with_login != bool(self.kafka_user and self.kafka_password) or bool(self.kafka_user) != bool(self.kafka_password):
+            raise SetupError("KANAL_KAFKA_USER and KANAL_KAFKA_PASSWORD go with KANAL_KAFKA_SECURITY_PROTOCOL SASL_SSL or SASL_PLAINTEXT")
+        if bool(self.kafka_certificate) != bool(self.kafka_key):
+            raise SetupError("KANAL_KAFKA_CERTIFICATE and KANAL_KAFKA_KEY go together")
+        if (self.kafka_ca or self.kafka_key) and not with_tls:
+            raise SetupError("KANAL_KAFKA_CA and KANAL_KAFKA_CERTIFICATE go with KANAL_KAFKA_SECURITY_PROTOCOL SSL or SASL_SSL")
+        values = {option: str(value) for field, option in KAFKA_CLIENT.items() if (value := getattr(self, field))}
+        return {option: value for option, value in values.items() if with_login or not option.startswith("sasl")} | self.kafka_options
 
     @property
     def page_url(self) -> str:

@@ -78,6 +78,12 @@ class StoredOffset(NamedTuple):
     clean: bool
 
 
+def follow_journal(connection: Connection, identities: Mapping[str, str]) -> None:
+    """The journal has new identities (old → new) and the same records: the stages' offsets stay good."""
+    for old, new in identities.items():
+        connection.execute(update(stage_offsets).where(stage_offsets.c.journal == old).values(journal=new))
+
+
 class StageStore:
     """The rows of one stage. Every method runs in the caller's transaction."""
 

@@ -4,6 +4,7 @@ No Kafka transactions: ids are derived and readers drop repeats. Settings with r
 docs/decisions/0003-no-kafka-transactions.md.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -16,6 +17,8 @@ from confluent_kafka.admin import AdminClient
 
 from kanal.errors import JournalAway, OffsetsRefused, RecordTooLarge, SetupError
 from kanal.journal import BatchLimit, Bounds, Place, Record, StartFrom, Stored, partition_of, refuse_too_large, refuse_unknown_topics
+from kanal.logs import logger
+from kanal.settings import KAFKA_CLIENT
 from kanal.topics import PARTITIONS
 
 _PRODUCER = {
@@ -51,17 +54,31 @@ def server_of(url: str) -> str:
     return url.removeprefix("kafka://").rstrip("/")
 
 
+def check_access(url: str, options: Mapping[str, Any]) -> None:
+    """Ask the brokers once. *Raises:* SetupError that names the setting when they refuse us or we them; JournalAway."""
+    refusals = _Refusals()
+    admin = _admin({"bootstrap.servers": server_of(url), "error_cb": refusals, **options})
+    deadline = time.monotonic() + _REQUEST_SECONDS
+    while True:
+        try:
+            admin.list_topics(timeout=1.0)
+            return
+        except KafkaException as error:
+            admin.poll(0)  # here the call-backs run
+            if refusals.latest:
+                raise SetupError(refusals.latest) from None
+            if time.monotonic() > deadline:
+                raise _failure(error.args[0]) from None
+
+
 class KafkaJournal:
     """See `kanal.journal.Journal`. `options` are librdkafka settings for every client (TLS, SASL)."""
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
-        self._options = {"bootstrap.servers": server_of(url), "client.id": "kanal", **(options or {})}
+        self._options = {"bootstrap.servers": server_of(url), "client.id": "kanal", "error_cb": _Refusals(), **(options or {})}
         self._closing = threading.Event()
         self._closed = False
-        try:
-            self._admin = AdminClient(dict(self._options))
-        except KafkaException as error:
-            raise SetupError(f"KANAL_KAFKA_OPTIONS: {error.args[0].str()}") from None
+        self._admin = _admin(self._options)
         self._identities: dict[str, str] = {}
         self._submitting = threading.Lock()
         self._new_producer()
@@ -169,6 +186,47 @@ class KafkaJournal:
                 if error.args[0].fatal():
                     self._new_producer()  # the old one refuses for ever; a repeat is dropped by id
                 return
+
+
+def _admin(options: Mapping[str, Any]) -> AdminClient:
+    try:
+        return AdminClient(dict(options))
+    except KafkaException as error:
+        text = error.args[0].str()
+        for field, option in KAFKA_CLIENT.items():
+            text = text.replace(option, f"KANAL_{field.upper()}")
+        raise SetupError(f"KANAL_KAFKA_OPTIONS or another setting of Kafka is wrong: {text}") from None
+
+
+class _Refusals:
+    """Call-back for errors of connections: names the setting that is to blame, which no answer to a request does.
+
+    Once an hour, or when it is another: clients try again for ever.
+    """
+
+    def __init__(self) -> None:
+        self.latest = ""
+        self._logged_at = -math.inf
+        self._log = logger("journal")
+
+    def __call__(self, error: KafkaError) -> None:
+        told = _setting_to_blame(error)
+        if told and (told != self.latest or time.monotonic() > self._logged_at + 3_600):
+            self.latest, self._logged_at = told, time.monotonic()
+            self._log.error("kafka_refused", error=told)
+
+
+def _setting_to_blame(error: KafkaError) -> str:
+    text = error.str()
+    if "alert" in text and "certificate" in text:
+        return "the brokers refuse our certificate, or want one: KANAL_KAFKA_CERTIFICATE"
+    if "certificate verify failed" in text:
+        return "the brokers' certificate is not vouched for by KANAL_KAFKA_CA"
+    if error.code() == KafkaError._SSL:
+        return "TLS fails: is KANAL_KAFKA_SECURITY_PROTOCOL that of the brokers' port?"
+    if error.code() == KafkaError._AUTHENTICATION:
+        return "the brokers refuse the login: KANAL_KAFKA_USER, KANAL_KAFKA_PASSWORD or KANAL_KAFKA_SASL_MECHANISM"
+    return ""
 
 
 class _Countdown:

@@ -327,6 +327,21 @@ class SqliteReader:
         return batch
 
 
+def renew_identity(path: Path) -> Mapping[str, str]:
+    """Make a journal that went back in time another one: the offsets after its end are given out anew.
+
+    Old identity of each topic → new one, for the owners of stored offsets that go back with it; everybody else's are refused.
+    """
+    connection = sqlite.connect(path, isolation_level=None)
+    try:
+        old = connection.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()[0]
+        new = uuid.uuid4().hex
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'identity'", (new,))
+    finally:
+        connection.close()
+    return {f"{old}/{topic}": f"{new}/{topic}" for topic in TOPICS}
+
+
 def _stored(topic: str, row: tuple[int, str, bytes, bytes | None]) -> Stored:
     offset, key, headers, value = row
     return Stored(topic=topic, key=key, value=value, headers=_decode_headers(headers), partition=0, offset=offset)

@@ -15,6 +15,7 @@ import pytest
 from kanal_ingest_sms.settings import SmsGatewaySettings, gateway_settings
 from kanal_tracker.machine import ACTIONS, Refusal, Report, Rules, move
 from prometheus_client import REGISTRY
+from pydantic import FilePath
 
 import kanal
 from kanal import errors
@@ -166,15 +167,22 @@ def test_every_settings_class_is_counted() -> None:
     assert {f"KANAL_{name}" for name in fixed} | {"KANAL_SMS_MAIN_SECRET", "KANAL_SMS_MAIN_SEND_URL"} <= SETTINGS.keys()
 
 
-VALUES: Mapping[Any, str] = {int: "8123", str: "value@warga.example", Path: "/somewhere", dict[str, str]: '{"sasl.mechanism": "PLAIN"}'}
+VALUES: Mapping[Any, str] = {
+    int: "8123", str: "value@warga.example", Path: "/somewhere", FilePath: __file__, dict[str, str]: '{"sasl.mechanism": "PLAIN"}'
+}  # fmt: skip
+
+
+def another_value(field: Any) -> str:
+    """One that the field takes and that is not its default."""
+    kinds = [field.annotation, *get_args(field.annotation)]
+    return next((VALUES[each] for each in kinds if each in VALUES), str(kinds[-1]))
 
 
 @pytest.mark.parametrize("variable", SETTINGS)
 def test_setting_works_from_a_file(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the reference says, each variable also works with _FILE behind its name and means the same as in the environment."""
     kind, name = SETTINGS[variable]
-    hint = kind.model_fields[name].annotation
-    written = VALUES[hint if hint in VALUES else next(each for each in get_args(hint) if each in VALUES)]
+    written = another_value(kind.model_fields[name])
     (tmp_path / "value").write_text(written + "\n")
     monkeypatch.setenv(variable, written)
     from_environment = getattr(load_settings(kind), name)

@@ -40,9 +40,9 @@ ROUNDS = int(os.environ.get("KANAL_SOAK_ROUNDS", "5")) if os.environ.get("KANAL_
 class Traffic:
     """Twenty people who each send ten messages one after the other; what is not acknowledged is sent again, as gateways do."""
 
-    def __init__(self, town: Town) -> None:
+    def __init__(self, town: Town, ledger: Ledger | None = None) -> None:
         self._town = town
-        self.ledger = Ledger()
+        self.ledger = ledger or Ledger()
         self.lock = threading.Lock()
         self._threads = [threading.Thread(target=self._person, args=(index,)) for index in range(SENDERS)]
         self.failures: list[str] = []

@@ -1,13 +1,16 @@
-"""One Apache Kafka node (KRaft) on loopback, run from the jars that install.py fetched."""
+"""Apache Kafka (KRaft) on loopback, one node or three, run from the jars that install.py fetched."""
 
 import base64
 import subprocess
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tests.servers.certificates import Authority
 from tests.servers.install import KAFKA_DIRECTORY, java
 from tests.servers.processes import Child, Server, ServerError, free_port, port_open
 
@@ -25,8 +28,23 @@ appender.console.layout.pattern=%d %p %c{1} %m%n
 """
 
 
+class Security(NamedTuple):
+    """A second listener with TLS, which asks for a client's certificate too, and SASL."""
+
+    authority: Authority
+    passwords: Mapping[str, str]
+    """User → password; the same for PLAIN and SCRAM-SHA-512."""
+
+
+class Quorum(NamedTuple):
+    """Nodes that are one cluster; each is broker and controller."""
+
+    cluster_id: str
+    controller_ports: Mapping[int, int]
+
+
 class KafkaServer(Server):
-    """A single node whose acknowledged messages survive `kill`; topics must be created, never by accident."""
+    """A node whose acknowledged messages survive `kill`; topics must be created, never by accident."""
 
     stop_seconds = 30.0
 
@@ -37,6 +55,9 @@ class KafkaServer(Server):
         heap_mb: int = 512,
         *,
         flush_every_messages: int | None = None,
+        security: Security | None = None,
+        node: int = 1,
+        quorum: Quorum | None = None,
     ) -> None:
         """`flush_every_messages` is the broker's `log.flush.interval.messages`.
 
@@ -46,13 +67,21 @@ class KafkaServer(Server):
         super().__init__(directory, port)
         self.heap_mb = heap_mb
         self.flush_every_messages = flush_every_messages
-        # Not kept with the data: a static quorum of one reads it from the settings at each start.
-        self._controller_port = free_port()
+        self.security = security
+        self._secure_port = free_port()
+        self.node = node
+        # Not kept with the data: a static quorum reads it from the settings at each start.
+        self.quorum = quorum or Quorum(_new_cluster_id(), {1: free_port()})
 
     @property
     def address(self) -> str:
         """What clients take as `bootstrap.servers`."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def secure_address(self) -> str:
+        """The same for the listener with TLS and SASL."""
+        return f"127.0.0.1:{self._secure_port}"
 
     def launch(self) -> Child:
         (self.directory / "tmp").mkdir(exist_ok=True)
@@ -74,7 +103,7 @@ class KafkaServer(Server):
         except KafkaException:
             return False
         leaders = {part.leader for topic in found.topics.values() for part in topic.partitions.values()}
-        return bool(found.brokers) and leaders <= {1}
+        return self.node in found.brokers and leaders <= self.quorum.controller_ports.keys()
 
     def _admin(self) -> AdminClient:
         # Log level 0: refused connections are the normal case while the server starts.
@@ -102,9 +131,9 @@ class KafkaServer(Server):
         ]
 
     def _format(self) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        options = ["-t", self.quorum.cluster_id, "-c", str(self._settings_file), *self._scram_options()]
         result = subprocess.run(
-            [*self._java(), "kafka.tools.StorageTool", "format", "-t", f"K{cluster[1:]}", "-c", str(self._settings_file)],
+            [*self._java(), "kafka.tools.StorageTool", "format", *options],
             capture_output=True,
             text=True,
             check=False,
@@ -112,42 +141,104 @@ class KafkaServer(Server):
         if result.returncode:
             raise ServerError(f"Kafka's storage could not be formatted\n{result.stdout}{result.stderr}")
 
+    def _scram_options(self) -> Sequence[str]:
+        """SCRAM knows who was there when the storage was made."""
+        passwords = self.security.passwords if self.security else {}
+        users = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in passwords.items()]
+        return [word for user in users for word in ("--add-scram", user)]
+
     def _settings(self) -> dict[str, str | int]:
         settings: dict[str, str | int] = {
             **self._network_settings(),
+            **self._secure_settings(),
             "log.dirs": str(self._data),
             "auto.create.topics.enable": "false",
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "replica.fetch.max.bytes": MAX_MESSAGE_BYTES,
-            **_ONE_NODE,
+            **_SMALL,
+            **_internal_topics(copies=len(self.quorum.controller_ports)),
         }
         if self.flush_every_messages is not None:
             settings["log.flush.interval.messages"] = self.flush_every_messages
         return settings
 
     def _network_settings(self) -> dict[str, str | int]:
-        controller = f"127.0.0.1:{self._controller_port}"
+        ports = self.quorum.controller_ports
+        controller = f"127.0.0.1:{ports[self.node]}"
         return {
             "process.roles": "broker,controller",
-            "node.id": 1,
-            "controller.quorum.voters": f"1@{controller}",
-            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.address}",
+            "node.id": self.node,
+            "controller.quorum.voters": ",".join(f"{node}@127.0.0.1:{port}" for node, port in ports.items()),
+            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{controller}{self._secure_listener()}",
+            "advertised.listeners": f"PLAINTEXT://{self.address}{self._secure_listener()}",
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL",
+        }
+
+    def _secure_listener(self) -> str:
+        return f",SASL_SSL://{self.secure_address}" if self.security else ""
+
+    def _secure_settings(self) -> Mapping[str, str | int]:
+        if self.security is None:
+            return {}
+        own = self.security.authority.issue("broker")
+        both = self.directory / "broker.pem"
+        both.write_text(own.key.read_text() + own.certificate.read_text())
+        users = " ".join(f'user_{name}="{password}"' for name, password in self.security.passwords.items())
+        modules = "org.apache.kafka.common.security"
+        return {
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(both),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(self.security.authority.certificate),
+            "listener.name.sasl_ssl.ssl.client.auth": "required",
+            "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
+            "listener.name.sasl_ssl.plain.sasl.jaas.config": f"{modules}.plain.PlainLoginModule required {users};",
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": f"{modules}.scram.ScramLoginModule required;",
         }
 
 
-# What a node needs to do alone and to start quickly on a small machine.
-_ONE_NODE: dict[str, str | int] = {
-    "offsets.topic.replication.factor": 1,
+class KafkaCluster:
+    """Three nodes; topics may have three copies. A node can be killed and started by itself."""
+
+    def __init__(self, directory: Path) -> None:
+        quorum = Quorum(_new_cluster_id(), {node: free_port() for node in (1, 2, 3)})
+        self.nodes = [KafkaServer(directory / f"kafka-{node}", heap_mb=256, node=node, quorum=quorum) for node in quorum.controller_ports]
+
+    @property
+    def address(self) -> str:
+        """What clients take as `bootstrap.servers`."""
+        return ",".join(node.address for node in self.nodes)
+
+    def __enter__(self) -> Self:
+        for node in self.nodes:
+            node.start_seconds = 180.0  # the last of three waits for the others
+            node.start(wait=False)
+        for node in self.nodes:
+            node.wait_ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self.nodes:
+            node.stop()
+
+
+def _new_cluster_id() -> str:
+    return f"K{base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip('=')[1:]}"
+
+
+def _internal_topics(copies: int) -> Mapping[str, str | int]:
+    """With three copies two must be written, as for Kanal's own topics."""
+    factors = ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic")
+    in_sync = ("transaction.state.log.min.isr", "share.coordinator.state.topic.min.isr")
+    return {f"{name}.replication.factor": copies for name in factors} | dict.fromkeys(in_sync, min(copies, 2))
+
+
+# What makes a node start quickly on a small machine.
+_SMALL: dict[str, str | int] = {
     "offsets.topic.num.partitions": 4,
-    "transaction.state.log.replication.factor": 1,
-    "transaction.state.log.min.isr": 1,
     "transaction.state.log.num.partitions": 4,
-    "share.coordinator.state.topic.replication.factor": 1,
-    "share.coordinator.state.topic.min.isr": 1,
     "group.initial.rebalance.delay.ms": 0,
     "num.network.threads": 2,
     "num.io.threads": 2,

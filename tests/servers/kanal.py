@@ -11,7 +11,7 @@ from typing import Self
 
 from sqlalchemy.engine import make_url
 
-from tests.servers.kafka import KafkaServer
+from tests.servers.kafka import KafkaCluster, KafkaServer
 from tests.servers.nginx import Nginx
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import Child, Server, free_port
@@ -139,7 +139,7 @@ class Cluster(Installation):
     mode = "kafka"
 
     def __init__(
-        self, directory: Path, kafka: KafkaServer, postgres: PostgresServer, environment: Mapping[str, str] | None = None,
+        self, directory: Path, kafka: KafkaServer | KafkaCluster, postgres: PostgresServer, environment: Mapping[str, str] | None = None,
         http_port: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__(directory, environment, http_port)
@@ -174,10 +174,11 @@ class Cluster(Installation):
         """Database, keys and topics, as an operator would make them: by the commands."""
         if not _exists(self.postgres, self.database):
             self.postgres.create_database(self.database)
-        for command in ("keys", "topics"):
-            child = Child(self.kanal(command), self.directory / "setup.log", env=self.command_environment, cwd=PROJECT)
+        copies = ("--replication", "3", "--in-sync", "2") if isinstance(self.kafka, KafkaCluster) else ()
+        for command in (("keys",), ("topics", *copies)):
+            child = Child(self.kanal(*command), self.directory / "setup.log", env=self.command_environment, cwd=PROJECT)
             if child.wait(60) != 0:
-                raise RuntimeError(f"kanal {command} fails: {child.log_tail()}")
+                raise RuntimeError(f"kanal {command[0]} fails: {child.log_tail()}")
 
     def _nginx_text(self) -> str:
         template = Template((PROJECT / "deploy" / "nginx.conf.template").read_text())

@@ -3,15 +3,17 @@
 import asyncio
 import email
 import email.policy
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable
 from email.message import EmailMessage
-from typing import NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tests.servers.certificates import Certificate
 from tests.servers.processes import free_port
 
 
@@ -31,8 +33,11 @@ class Mailbox:
     `messages` holds every mail that was answered with 250, plus those kept before a drop; not the refused ones.
     """
 
-    def __init__(self, port: int | None = None) -> None:
+    def __init__(self, port: int | None = None, certificate: Certificate | None = None, login: tuple[str, str] | None = None) -> None:
+        """With `certificate` it takes mail only after STARTTLS, with `login` only from that user with that password."""
         self.port = free_port() if port is None else port
+        self._certificate = certificate
+        self._login = login
         self.drop_after_data = 0
         """So many next mails are kept, but the connection is lost before the sender hears 250."""
         self._kept: list[Received] = []
@@ -42,7 +47,9 @@ class Mailbox:
 
     def start(self) -> Self:
         """Starts listening; after `stop` again on the same port with what was kept."""
-        self._controller = Controller(_Handler(self), hostname="127.0.0.1", port=self.port, server_hostname="mailbox.invalid")
+        self._controller = Controller(
+            _Handler(self), hostname="127.0.0.1", port=self.port, server_hostname="mailbox.invalid", **self._access(),
+        )  # fmt: skip
         self._controller.start()
         return self
 
@@ -50,6 +57,19 @@ class Mailbox:
         if self._controller is not None:
             self._controller.stop()
             self._controller = None
+
+    def _access(self) -> dict[str, Any]:
+        if self._certificate is None:
+            return {}
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*self._certificate)
+        return {
+            "tls_context": context, "require_starttls": True, "auth_required": self._login is not None, "authenticator": self._check,
+        }  # fmt: skip
+
+    def _check(self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, given: object) -> AuthResult:
+        user, password = self._login or ("", "")
+        return AuthResult(success=given == LoginPassword(user.encode(), password.encode()), handled=False)
 
     @property
     def messages(self) -> list[Received]:

@@ -25,6 +25,7 @@ showq     unix  n - n - - showq
 error     unix  - - n - - error
 retry     unix  - - n - - error
 anvil     unix  - - n - 1 anvil
+tlsmgr    unix  - - n 1000? 1 tlsmgr
 postlog   unix-dgram n - n - 1 postlogd
 """
 
@@ -41,10 +42,12 @@ class Postfix(Server):
 
     start_seconds = 20.0
 
-    def __init__(self, directory: Path, port: int | None, deliver_to_port: int, domain: str) -> None:
+    def __init__(self, directory: Path, port: int | None, deliver_to_port: int, domain: str, believes: Path | None = None) -> None:
+        """`believes` = deliver only over TLS, to a certificate for `localhost` that the authorities in this file vouch for."""
         super().__init__(directory, port)
         self.deliver_to_port = deliver_to_port
         self.domain = domain
+        self.believes = believes
 
     def launch(self) -> Child:
         if os.geteuid() != 0:
@@ -75,6 +78,11 @@ class Postfix(Server):
         lines = _command("postqueue", "-c", str(self._config), "-j").splitlines()
         return [json.loads(line)["queue_id"] for line in lines]
 
+    def log_text(self) -> str:
+        """All that Postfix has logged of its mails."""
+        log = self._home / "mail.log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
     @property
     def _config(self) -> Path:
         return self._home / "etc"
@@ -84,7 +92,7 @@ class Postfix(Server):
         for name in ("etc", "queue", "state"):
             (self._home / name).mkdir(exist_ok=True)
         os.chown(self._home / "state", account.pw_uid, account.pw_gid)
-        settings = {**self._places(), **self._relaying(), **_MANNERS}
+        settings = {**self._places(), **self._relaying(), **_MANNERS, **self._tls()}
         (self._config / "main.cf").write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
         (self._config / "master.cf").write_text(_SERVICES.format(port=self.port))
 
@@ -97,6 +105,11 @@ class Postfix(Server):
             "inet_interfaces": "127.0.0.1",
             "inet_protocols": "ipv4",
         }
+
+    def _tls(self) -> dict[str, str]:
+        if self.believes is None:
+            return {}
+        return {"smtp_tls_security_level": "verify", "smtp_tls_CAfile": str(self.believes), "smtp_tls_verify_cert_match": "localhost"}
 
     def _relaying(self) -> dict[str, str]:
         return {

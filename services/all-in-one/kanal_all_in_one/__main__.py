@@ -4,9 +4,11 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from kanal.errors import KanalError
+from kanal.journal import Journal
 from kanal.keys import make_keys
 from kanal.run import open_journal, opened, run
 from kanal.settings import Settings, load_settings
@@ -51,13 +53,13 @@ def _topics(options: argparse.Namespace) -> int:
     from kanal_all_in_one.topic_setup import create_topics
 
     settings = load_settings(Settings)
-    created = create_topics(settings.journal, settings.kafka_options, options.replication, options.in_sync)
+    created = create_topics(settings.journal, settings.kafka_client, options.replication, options.in_sync)
     print(f"created: {', '.join(created)}" if created else "all topics are there")
     return 0
 
 
 def _dead_letters(options: argparse.Namespace) -> int:
-    journal = open_journal(load_settings(Settings))
+    journal = _opened_journal()
     letters = dead_letters.read_letters(journal, options.cause, options.ids)
     lines = (dead_letters.shown(letter) for letter in letters) if options.ids else dead_letters.listed(letters)
     count = 0
@@ -72,11 +74,40 @@ def _redrive(options: argparse.Namespace) -> int:
     if not options.ids and not options.cause:
         print("kanal: say which: ids, or --cause", file=sys.stderr)
         return 2
-    journal = open_journal(load_settings(Settings))
+    journal = _opened_journal()
     count = dead_letters.redrive(journal, dead_letters.read_letters(journal, options.cause, options.ids))
     print(f"{count} records redriven")
     journal.close()
     return 0
+
+
+def _backup(options: argparse.Namespace) -> int:
+    from kanal_all_in_one.backup import back_up
+
+    manifest = back_up(load_settings(Settings), options.directory, with_keys=options.with_keys)
+    size = sum(note.bytes for note in manifest.files.values())
+    print(f"{options.directory}: {len(manifest.files)} files, {size} bytes, all that was acknowledged before {manifest.began_at:%F %T} UTC")
+    print("the keys are in it: keep it as you keep them" if options.with_keys else "the keys are not in it: keep them elsewhere")
+    return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from kanal_all_in_one.backup import restore
+
+    restored = restore(load_settings(Settings), options.directory)
+    print(f"restored what was acknowledged before {restored.began_at:%F %T} UTC; `kanal up` goes on from there")
+    print(f"{restored.replies_waiting} replies were waiting then: those sent since go out once more")
+    return 0
+
+
+def _opened_journal() -> Journal:
+    """A person waits: what is wrong with Kafka is told at once."""
+    settings = load_settings(Settings)
+    if settings.journal.startswith("kafka://"):
+        from kanal.journal.kafka import check_access
+
+        check_access(settings.journal, settings.kafka_client)
+    return open_journal(settings)
 
 
 def _rebuild(_options: argparse.Namespace) -> int:
@@ -104,6 +135,11 @@ def _parser() -> argparse.ArgumentParser:
     redrive = _command(commands, "redrive", _redrive, "append the originals of dead letters again")
     redrive.add_argument("ids", nargs="*", help="ids, or their beginnings")
     redrive.add_argument("--cause", default="", help="all of this cause")
+    backup = _command(commands, "backup", _backup, "copy all data of an embedded Kanal, which may run")
+    backup.add_argument("directory", type=Path, help="new directory of the backup")
+    backup.add_argument("--with-keys", action="store_true", help="with the secret keys: whoever has this backup can read every address")
+    restore = _command(commands, "restore", _restore, "put a backup into the empty data directory of an embedded Kanal that is stopped")
+    restore.add_argument("directory", type=Path, help="directory of the backup")
     rebuild = _command(commands, "rebuild", _rebuild, "empty a view and fold it anew from the journal; stop the service first")
     rebuild.add_argument("view", choices=["tracker"])
     return parser

@@ -7,7 +7,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from kanal.errors import SetupError, TemporaryFailure
-from kanal.journal.kafka import server_of
+from kanal.journal.kafka import check_access, server_of
 from kanal.topics import PARTITIONS, TOPICS, Topic
 
 DAY_MS = 86_400_000
@@ -28,9 +28,10 @@ _OPTIONS = {
 
 
 def create_topics(url: str, options: Mapping[str, str], replication: int, in_sync: int) -> list[str]:
-    """Create what is missing; the names that were created. `options` as in KANAL_KAFKA_OPTIONS. *Raises:* TemporaryFailure, SetupError."""
+    """Create what is missing; the names that were created. `options` as `Settings.kafka_client`. *Raises:* TemporaryFailure, SetupError."""
     if not url.startswith("kafka://"):
         raise SetupError("KANAL_JOURNAL must name Kafka (kafka://host:port): the SQLite journal makes its topics itself")
+    check_access(url, options)  # kafka-python tries until its time is up and never says why
     security = {_OPTIONS[name]: value for name, value in options.items() if name in _OPTIONS}
     try:
         admin = KafkaAdminClient(bootstrap_servers=server_of(url).split(","), client_id="kanal-topics", **security)

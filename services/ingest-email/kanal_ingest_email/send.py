@@ -1,7 +1,5 @@
-"""Answers by mail: rendered, threaded, marked as automatic, handed to an SMTP relay or kept as files."""
+"""Answers by mail: rendered, threaded, marked as automatic, handed to the relay or kept as files."""
 
-import smtplib
-import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -9,15 +7,14 @@ from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime
 from pathlib import Path
 
-from kanal.errors import SetupError, TemporaryFailure
 from kanal.keys import Keys
 from kanal.outgoing import keep_file
 from kanal.pack import Pack
 from kanal.replies import render
-from kanal.sending import AnswerLost, DueReply, Undeliverable
+from kanal.sending import DueReply
 from kanal_ingest_email.addresses import own_message_id, reply_address
+from kanal_ingest_email.relay import Relay
 
-TIMEOUT_SECONDS = 20
 MAX_REFERENCES_CHARACTERS = 800
 MAIL_POLICY = SMTP_POLICY.clone(max_line_length=998)
 """The longest line of RFC 5322, 2.1.1. At 78 the library would encode long Message-IDs, which no program takes for ids then."""
@@ -26,11 +23,11 @@ MAIL_POLICY = SMTP_POLICY.clone(max_line_length=998)
 class MailDeliver:
     """See `kanal.sending.Deliver`."""
 
-    def __init__(self, pack: Pack, keys: Keys, own_address: str, relay: str, page_url: str, outbox: Path) -> None:
+    def __init__(self, pack: Pack, keys: Keys, own_address: str, relay: Relay | None, page_url: str, outbox: Path) -> None:
         self._pack = pack
         self._keys = keys
         self._own = own_address
-        self._relay = Relay(relay) if relay else None
+        self._relay = relay
         self._page_url = page_url
         self._outbox = outbox
 
@@ -60,67 +57,6 @@ class MailDeliver:
         mail["X-Loop"] = "kanal"
         mail.set_content(rendered.body + "\n")
         return mail
-
-
-class Relay:
-    """Connections to the relay, one a thread, kept open and made anew when they break."""
-
-    def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
-            raise SetupError("KANAL_SMTP_RELAY must be host:port")
-        self._host, self._port = host, int(port)
-        self._of_thread = _OfThread()
-
-    def send(self, mail: EmailMessage, sender: str, recipient: str) -> None:
-        """*Raises:* TemporaryFailure, AnswerLost, Undeliverable."""
-        connection = self._connected()
-        try:
-            connection.send_message(mail, from_addr=sender, to_addrs=[recipient])
-        except smtplib.SMTPRecipientsRefused as error:
-            code = next(iter(error.recipients.values()))[0]
-            raise _refusal(code) from None
-        except (smtplib.SMTPSenderRefused, smtplib.SMTPHeloError) as error:  # our set-up is wrong, not the citizen's address
-            self._drop()
-            raise TemporaryFailure(f"the relay refuses us ({error.smtp_code})", reason=f"relay-{error.smtp_code}") from None
-        except smtplib.SMTPNotSupportedError:
-            raise Undeliverable(reason="address-not-sendable") from None
-        except smtplib.SMTPResponseException as error:
-            self._drop()
-            raise _refusal(error.smtp_code) from None
-        except (smtplib.SMTPException, OSError):
-            self._drop()
-            raise AnswerLost("the relay broke off", reason="relay-silent") from None
-        except (UnicodeError, ValueError):
-            raise Undeliverable(reason="address-not-sendable") from None
-
-    def _connected(self) -> smtplib.SMTP:
-        if (connection := self._of_thread.connection) is not None:
-            try:
-                if connection.noop()[0] == 250:
-                    return connection
-            except (smtplib.SMTPException, OSError):
-                pass
-            self._drop()
-        try:
-            self._of_thread.connection = connection = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
-        except (smtplib.SMTPException, OSError):
-            raise TemporaryFailure("the relay does not answer", reason="relay-away") from None
-        return connection
-
-    def _drop(self) -> None:
-        if self._of_thread.connection is not None:
-            self._of_thread.connection.close()
-        self._of_thread.connection = None
-
-
-class _OfThread(threading.local):
-    connection: smtplib.SMTP | None = None
-
-
-def _refusal(code: int) -> Exception:
-    reason = f"relay-{code}"
-    return Undeliverable(reason=reason) if code >= 500 else TemporaryFailure(f"the relay answers {code}", reason=reason)
 
 
 def _references(thread: Sequence[str]) -> str:

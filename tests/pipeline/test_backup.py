@@ -1,0 +1,258 @@
+"""Backup under load, SIGKILL, restore into a new directory: nothing acknowledged before it is lost, nothing happens twice."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from kanal_all_in_one.backup import MANIFEST, back_up, restore
+
+from kanal.errors import SetupError
+from kanal.events import ReplySettled, ReportRegistered
+from kanal.journal.sqlite import SqliteJournal
+from kanal.keys import make_keys
+from kanal.records import open_record
+from kanal.settings import Settings
+from kanal.topics import REPLY_SETTLED, REPORTS
+from tests.pipeline.checker import Ledger, check, receipts_of, settled_count
+from tests.pipeline.conftest import SECRET, TOKEN
+from tests.pipeline.kills import MESSAGES, SmsTraffic
+from tests.pipeline.town import SmsCitizen, Town, number_in
+from tests.servers.gateway import SmsGateway
+from tests.servers.kanal import Embedded, Installation
+from tests.servers.mailbox import Mailbox
+from tests.servers.processes import wait_until
+
+TEXT = "LAPOR lampu jalan mati di kelurahan Cawang, tiang nomor "
+
+
+def test_what_was_acknowledged_before_a_backup_under_load_is_all_there_after_a_restore(tmp_path: Path) -> None:
+    """Backup while 20 people send, SIGKILL, restore elsewhere, start: what was acknowledged before the backup began, and after the start,
+    is settled once and has one report, its number and its receipt. Receipts that were out before the backup never go out again."""
+    with Mailbox() as mailbox, SmsGateway(SECRET) as gateway, ExitStack() as stack:
+        town = Town(_installation(tmp_path / "first", mailbox, gateway), mailbox, gateway)
+        town.kanal.start()
+        told = {number_in(citizen.wait_for("diterima")) for citizen in _reporters(town, 10)}
+        wait_until(lambda: told <= _settled_as_sent(town), 30, "settlement of the first receipts")
+        ledger = Ledger()
+        traffic, later = SmsTraffic(town, ledger), SmsTraffic(town, ledger)
+        traffic.start()
+        gateway.answer_next(503, 15)  # so that some wait for their receipt, whatever the moment
+        wait_until(lambda: len(ledger.numbers) >= 60, 60, "traffic")
+        before = _only(ledger, set(ledger.numbers))
+        made = town.command("backup", str(tmp_path / "backup"))
+        assert made.returncode == 0, made.stderr
+        traffic.join()
+        later.start()
+        wait_until(lambda: len(ledger.numbers) >= MESSAGES + 30, 60, "more traffic")
+        forgotten = town.sms_citizen()
+        lost = forgotten.send(TEXT + "hilang", sms_id="sent-after-the-backup")["number"]
+        town.kanal.process_of("kanal").kill()
+
+        second = _installation(tmp_path / "second", mailbox, gateway, like=town.kanal)
+        _copy_keys(town.kanal.data, second.data)
+        town = Town(second, mailbox, gateway)
+        restored = town.command("restore", str(tmp_path / "backup"))
+        assert restored.returncode == 0, restored.stderr
+        killed = _only(ledger, set(ledger.numbers))
+        stack.enter_context(second)
+        later.join()
+
+        lost_or_not = killed.message_ids - before.message_ids
+        wanted = _only(ledger, ledger.message_ids - lost_or_not)
+        numbers = set(wanted.numbers.values())
+        with town.journal() as journal:
+            wait_until(lambda: settled_count(journal, wanted.message_ids) == len(wanted.numbers), 60, "settlement of every message")
+        wait_until(lambda: numbers <= set(receipts_of(town)), 60, "a receipt for every report")
+        wait_until(lambda: not check(town, wanted).without_report, 60, "every report in the tracker")
+        findings = check(town, wanted)
+        repeated, findings.uncounted_repeats = findings.uncounted_repeats, 0
+        assert findings.is_clean(), findings
+        assert all(receipts_of(town)[number] == 1 for number in told)
+        new = numbers - set(before.numbers.values())
+        assert new
+        assert not new & (set(killed.numbers.values()) | told | {lost})
+        assert town.report(lost).status_code == 404
+        assert forgotten.send(TEXT + "hilang", sms_id="sent-after-the-backup")["number"] == lost
+        town.wait_for_report(lost, lambda _report: True)
+        kept = _registered(town)
+        gone = [message_id for message_id in lost_or_not if killed.numbers[message_id] not in kept]
+        counts = f"{len(before.numbers)} acknowledged before: 0 lost; {len(lost_or_not)} after: {len(gone)} lost; {repeated} SMS repeated"
+        print(counts, restored.stdout)  # noqa: T201
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """A Kanal that has a report with an attachment, and goes on running."""
+    with Mailbox() as mailbox, SmsGateway(SECRET) as gateway:
+        town = Town(_installation(tmp_path_factory.mktemp("running"), mailbox, gateway), mailbox, gateway)
+        with town.kanal:
+            citizen = town.mail_citizen()
+            citizen.send("Pohon tumbang di kelurahan Menteng", "Pohon")
+            citizen.wait_for("Laporan diterima")
+            yield town
+
+
+@pytest.fixture
+def backup(running: Town, tmp_path: Path) -> Path:
+    back_up(Settings(data=running.kanal.data), tmp_path / "backup")
+    return tmp_path / "backup"
+
+
+def test_a_restored_journal_is_another_one_for_readers_outside(running: Town, backup: Path, tmp_path: Path) -> None:
+    """Offsets after its end are given out anew: who stored some beside the old identity sees that they mean nothing any more."""
+    _copy_keys(running.kanal.data, tmp_path / "data")
+    restored = restore(Settings(data=tmp_path / "data"), backup)
+    journals = SqliteJournal(running.kanal.data / "journal.db"), SqliteJournal(tmp_path / "data" / "journal.db")
+    assert journals[0].identity(REPORTS) != journals[1].identity(REPORTS)
+    assert journals[0].bounds(REPORTS) == journals[1].bounds(REPORTS)
+    assert restored.replies_waiting == 0
+    assert _tree(tmp_path / "data" / "attachments") == _tree(running.kanal.data / "attachments") != {}
+    for journal in journals:
+        journal.close()
+
+
+def test_a_backup_with_keys_needs_nothing_else_and_shows_them_to_nobody(running: Town, tmp_path: Path) -> None:
+    """Asked for only: by default the keys are not in it."""
+    back_up(Settings(data=running.kanal.data), tmp_path / "backup", with_keys=True)
+    restore(Settings(data=tmp_path / "data"), tmp_path / "backup")
+    assert _tree(tmp_path / "data" / "keys") == _tree(running.kanal.data / "keys")
+    copies = [*(tmp_path / "backup" / "keys").iterdir(), *(tmp_path / "data" / "keys").iterdir()]
+    assert {path.stat().st_mode & 0o777 for path in copies} == {0o600}
+
+
+def test_a_restore_without_the_right_keys_is_refused(running: Town, backup: Path, tmp_path: Path) -> None:
+    """Other keys would give other numbers and could open no address; it is told which are wrong and what to do."""
+    settings = Settings(data=tmp_path / "data")
+    with pytest.raises(SetupError, match=f"put those of its installation into {settings.keys_directory}"):
+        restore(settings, backup)
+    make_keys(settings.keys_directory)
+    shutil.copy(running.kanal.data / "keys" / "token.key", settings.keys_directory)
+    with pytest.raises(SetupError, match=r"not those .*: contacts_private, contacts_public, number, sender$"):
+        restore(settings, backup)
+
+
+def test_a_restore_onto_a_running_kanal_or_onto_data_is_refused(running: Town, backup: Path, tmp_path: Path) -> None:
+    """Nothing that is there is written over."""
+    with pytest.raises(SetupError, match="another Kanal is using"):
+        restore(Settings(data=running.kanal.data), backup)
+    _copy_keys(running.kanal.data, tmp_path / "data")
+    (tmp_path / "data" / "journal.db").write_bytes(b"somebody's")
+    with pytest.raises(SetupError, match=r"not empty \(journal.db\)"):
+        restore(Settings(data=tmp_path / "data"), backup)
+    assert (tmp_path / "data" / "journal.db").read_bytes() == b"somebody's"
+
+
+def _flip(path: Path, at: int = -100) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0xFF
+    path.write_bytes(content)
+
+
+def _replace_in_manifest(backup: Path, old: str, new: str) -> None:
+    text = (backup / MANIFEST).read_text()
+    assert old in text
+    (backup / MANIFEST).write_text(text.replace(old, new))
+
+
+def _damage_with_fitting_checksum(backup: Path) -> None:
+    """As a machine with bad memory writes it: checksum and content agree, and no SQLite can read it."""
+    old = hashlib.sha256((backup / "journal.db").read_bytes()).hexdigest()
+    for page in range(1, 8):
+        _flip(backup / "journal.db", 4096 * page + 3)
+    _replace_in_manifest(backup, old, hashlib.sha256((backup / "journal.db").read_bytes()).hexdigest())
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a byte of the journal": (lambda backup: _flip(backup / "journal.db"), "journal.db is not what was written"),
+    "the state cut short": (lambda backup: os.truncate(backup / "state.db", 4096), "state.db is not what was written"),
+    "an attachment gone": (lambda backup: next((backup / "attachments").rglob("raw")).unlink(), "raw is not there"),
+    "unsound": (_damage_with_fitting_checksum, "journal.db is no sound SQLite file"),
+    "no manifest": (lambda backup: (backup / MANIFEST).unlink(), "is no backup"),
+    "half a manifest": (lambda backup: os.truncate(backup / MANIFEST, 100), "damaged: manifest.json"),
+    "a newer format": (lambda backup: _replace_in_manifest(backup, '"format": 1', '"format": 2'), "has format 2"),
+    "a way out": (lambda backup: _replace_in_manifest(backup, '"journal.db"', '"../journal.db"'), "leads out of it"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_or_unknown_backup_is_refused_and_leaves_nothing(running: Town, backup: Path, tmp_path: Path, damage: str) -> None:
+    """It is told what is wrong; the data directory can be used for the next try."""
+    do_it, told = DAMAGES[damage]
+    do_it(backup)
+    _copy_keys(running.kanal.data, tmp_path / "data")
+    with pytest.raises(SetupError, match=re.escape(told)):
+        restore(Settings(data=tmp_path / "data"), backup)
+    assert {path.name for path in (tmp_path / "data").iterdir()} <= {"keys", "lock"}
+
+
+def test_a_backup_never_writes_over_another_and_a_full_disk_leaves_nothing(running: Town, backup: Path, tmp_path: Path) -> None:
+    """What looks like a backup is one."""
+    settings = Settings(data=running.kanal.data)
+    before = _tree(backup)
+    with pytest.raises(SetupError, match="no empty directory"):
+        back_up(settings, backup)
+    assert _tree(backup) == before
+    if os.geteuid() != 0:
+        pytest.skip("a small file system can be mounted by root only")
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], check=True)
+    try:
+        with pytest.raises(SetupError, match=r"SQLITE_FULL|No space left"):
+            back_up(settings, small / "backup")
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def _tree(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def _installation(directory: Path, mailbox: Mailbox, gateway: SmsGateway, like: Installation | None = None) -> Embedded:
+    """An embedded Kanal; `like` another one, at the same address and with other data."""
+    environment = {
+        "KANAL_SMTP_RELAY": f"127.0.0.1:{mailbox.port}", "KANAL_SMS_MAIN_SECRET": SECRET, "KANAL_SMS_MAIN_SEND_URL": gateway.url,
+        "KANAL_STAFF_TOKEN": TOKEN,
+    }  # fmt: skip
+    return Embedded(directory, environment, like.http_port if like else None)
+
+
+def _reporters(town: Town, count: int) -> list[SmsCitizen]:
+    citizens = [town.sms_citizen() for _ in range(count)]
+    for index, citizen in enumerate(citizens):
+        citizen.send(f"{TEXT} {index}")
+    return citizens
+
+
+def _settled_as_sent(town: Town) -> set[str]:
+    """Numbers of the reports whose receipt Kanal knows to be sent."""
+    with town.journal() as journal:
+        events = [open_record(stored).event for stored in journal.scan(REPLY_SETTLED)]
+    return {event.number for event in events if isinstance(event, ReplySettled) and event.outcome == "sent"}
+
+
+def _registered(town: Town) -> set[str]:
+    with town.journal() as journal:
+        events = [open_record(stored).event for stored in journal.scan(REPORTS)]
+    return {event.number for event in events if isinstance(event, ReportRegistered)}
+
+
+def _only(ledger: Ledger, message_ids: set[str]) -> Ledger:
+    """The part of a ledger that is about these messages."""
+    part = Ledger()
+    for sender, ids in list(ledger.acknowledged.items()):
+        for message_id in list(ids):
+            if message_id in message_ids:
+                part.note(sender, message_id, ledger.numbers[message_id])
+    return part
+
+
+def _copy_keys(source: Path, target: Path) -> None:
+    shutil.copytree(source / "keys", target / "keys")

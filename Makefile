@@ -6,7 +6,7 @@ SOURCES := kanal services
 PACKAGES := kanal $(foreach service,ingest-email ingest-sms normalizer router tracker all-in-one,services/$(service)/kanal_$(subst -,_,$(service)))
 SERVERS := $(PY) -m tests.servers.install
 
-.PHONY: help run demo cluster test test-quick check format schemas docs bench soak size requirements clean
+.PHONY: help run demo cluster test test-quick check format schemas docs bench soak fuzz size requirements clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -51,20 +51,26 @@ bench: $(VENV)/dev  ## measure on this machine; prints a table
 	@$(SERVERS) --only kafka,postgres
 	@$(PY) -m bench
 
-soak: $(VENV)/dev  ## the fault tests, many seeds each: takes long
+soak: $(VENV)/dev  ## the fault tests with many seeds each, the fuzzing with new and many inputs: takes long
 	@$(SERVERS)
-	@KANAL_SOAK=1 $(PY) -m pytest tests/pipeline -m servers --timeout 3600
+	@KANAL_SOAK=1 $(PY) -m pytest tests/pipeline tests/hostile -m servers --timeout 3600
+	@KANAL_SOAK=1 $(PY) -m pytest tests/hostile/test_fuzz.py --timeout 36000
+
+fuzz: $(VENV)/fuzz  ## hostile bytes for one target until it fails: make fuzz TARGET=mail SECONDS=600
+	@$(PY) -m tests.hostile.fuzz $(TARGET) -max_total_time=$(SECONDS)
+TARGET := mail
+SECONDS := 0
 
 size: $(VENV)/dev  ## lines per folder and the longest functions
 	@$(PY) -m bench.size
 
 requirements: $(VENV)/dev  ## compile the hash-locked requirements anew
-	@for name in build dev; do $(VENV)/bin/pip-compile $(COMPILE) -o requirements-$$name.txt requirements-$$name.in; done
+	@for name in build dev fuzz; do $(VENV)/bin/pip-compile $(COMPILE) -o requirements-$$name.txt requirements-$$name.in; done
 	@$(VENV)/bin/pip-compile $(COMPILE) -o requirements.txt pyproject.toml
 COMPILE := -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options --allow-unsafe
 
 clean:  ## remove what the targets have made, but no data
-	rm -rf $(VENV) .servers .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .servers .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz dist
 
 $(PY):
 	@.ci/python-venv "$(PYTHON)" $(VENV)
@@ -78,4 +84,8 @@ $(VENV)/run: $(PY) requirements.txt requirements-build.txt pyproject.toml
 
 $(VENV)/dev: $(VENV)/run requirements-dev.txt
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/fuzz: $(VENV)/dev requirements-fuzz.txt
+	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements-fuzz.txt
 	@touch $@

@@ -16,6 +16,7 @@ _PLATE_CODES = (
 )
 """First letters of Indonesian number plates. Source: Regulation of the Chief of Police 7/2021, annex."""
 
+# A plate may not begin or end where a mask does: "0812…B 1234 C" within letters and digits is none, and must be none the second time.
 _TOKENS = re.compile(
     rf"""
       (?P<number>\b[A-Z]{{2}}[-–\ ]?(?:[2-9A-HJKMNP-TW-Z]{{4}}[-–\ ]?){{2}}[2-9A-HJKMNP-TW-Z]{{4}}\b(?!{_GAP}?\d)|\bJK\d{{10}}\b)
@@ -26,7 +27,8 @@ _TOKENS = re.compile(
     | (?P<amount>\bRp\.?\ ?[1-9][\d.,]*)
     | (?P<coordinate>(?<![\d.])-?[1-9]\d{{0,2}}\.\d{{4,10}}(?![\d.]))
     | (?P<email>(?<!\w)\w[\w.+%\-]{{0,127}}@[\w\-]{{1,63}}(?:\.[\w\-]{{1,63}}){{0,6}})
-    | (?P<plate>\b(?-i:(?:{_PLATE_CODES})[\ \-]?\d{{2,4}}[\ \-]?(?!RT|RW|NO|KM)[A-Z]{{1,3}})\b)
+    | (?P<plate>\b(?<!(?:telp|plat)\])(?<!(?:nomor|email)\])(?<!NIK\])(?<!rekening\])
+        (?-i:(?:{_PLATE_CODES})[\ \-]?\d{{2,4}}[\ \-]?(?!RT|RW|NO|KM)[A-Z]{{1,3}})\b(?!\[(?:telp|plat|nomor|email|NIK|rekening)\]))
     | (?P<digits>\(?\+?\d(?:{_GAP}{{0,3}}\d)*)
     """,
     re.VERBOSE | re.IGNORECASE,

@@ -19,6 +19,7 @@ import uvicorn
 
 from kanal import stage_tables
 from kanal.attachments import AttachmentStore
+from kanal.connections import LimitedHttp
 from kanal.database import Database
 from kanal.errors import DatabaseAway, KanalError, SetupError
 from kanal.journal import Journal
@@ -124,8 +125,8 @@ class Process:
         app = application(service.name, service.routers, self._alive, self._ready)
         config = uvicorn.Config(
             app, host=settings.http_host, port=settings.http_port, log_config=None, access_log=False, lifespan="off",
-            timeout_graceful_shutdown=5, server_header=False, timeout_keep_alive=30, limit_concurrency=2_000,
-            http="h11", h11_max_incomplete_event_size=65_536,  # httptools sets no limit to headers
+            timeout_graceful_shutdown=5, server_header=False, timeout_keep_alive=settings.http_request_seconds,
+            limit_concurrency=settings.http_connections + 1, http=LimitedHttp, h11_max_incomplete_event_size=65_536,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
 

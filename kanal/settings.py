@@ -68,6 +68,12 @@ class Settings(EnvironmentSettings):
     keys: Path | None = Field(None, description="Directory of the keys; none = `keys` in the data directory.")
     http_host: str = Field("127.0.0.1", description="Address that HTTP listens on; `0.0.0.0` inside a container.")
     http_port: int = Field(8000, ge=0, le=65535, description="Port of HTTP: pages, API, webhooks, `/metrics`, `/healthz`, `/readyz`.")
+    http_connections: int = Field(
+        500, ge=1, description="HTTP connections at once; for one more the oldest is closed of those that have sent no whole request."
+    )
+    http_request_seconds: int = Field(
+        30, ge=1, description="Seconds in which a request must have arrived, headers and body; so long a connection may be idle, too."
+    )
     public_url: str = Field("", description="Address of the pages as citizens reach them; empty = `http://localhost:<http_port>`.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR; anything else is INFO.")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(

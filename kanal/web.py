@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import ClientDisconnect
 
 from kanal import __version__
 from kanal.errors import InvalidInput, KanalError, RecordTooLarge, TemporaryFailure
@@ -15,6 +16,7 @@ from kanal.logs import logger
 
 SIGNATURE_HEADER = "X-Kanal-Signature"
 RETRY_AFTER_SECONDS = 5
+_AMBIGUOUS = {"content-length", "transfer-encoding"}
 
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -40,7 +42,7 @@ def application(service: str, routers: Sequence[APIRouter], alive: Callable[[], 
 
     @app.middleware("http")
     async def harden(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
+        response = _doubtful_length() if set(request.headers) >= _AMBIGUOUS else await call_next(request)
         for name, value in _SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
         return response
@@ -60,6 +62,12 @@ def application(service: str, routers: Sequence[APIRouter], alive: Callable[[], 
     return app
 
 
+def _doubtful_length() -> Response:
+    """RFC 9112 section 6.3: a proxy in front may have seen another end of this request than we, so nothing behind it is read."""
+    error = HttpError(400, "two-lengths", "Content-Length and Transfer-Encoding exclude each other")
+    return JSONResponse(error.body, error.status, {"Connection": "close"})
+
+
 def error_response(error: KanalError) -> JSONResponse:
     """The answer that an error stands for."""
     if isinstance(error, HttpError):
@@ -76,12 +84,15 @@ def error_response(error: KanalError) -> JSONResponse:
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The raw body. *Raises:* HttpError 413 as soon as it is over `max_bytes`, without reading the rest."""
+    """The raw body. *Raises:* HttpError 413 as soon as it is over `max_bytes`, without reading the rest; 400 when it breaks off."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise HttpError(413, "body-too-large", f"the body is larger than {max_bytes} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise HttpError(413, "body-too-large", f"the body is larger than {max_bytes} bytes")
+    except ClientDisconnect:
+        raise HttpError(400, "body-incomplete", "the connection was closed before the end of the body") from None
     return bytes(body)
 
 

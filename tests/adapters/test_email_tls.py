@@ -8,7 +8,7 @@ from pathlib import Path
 from smtplib import SMTP
 
 import pytest
-from kanal_ingest_email.receive import receiver_tls
+from kanal_ingest_email.listen import receiver_tls
 from kanal_ingest_email.relay import relay_tls
 from kanal_ingest_email.settings import EmailSettings
 

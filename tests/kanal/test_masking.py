@@ -165,6 +165,12 @@ def test_masking_twice_is_masking_once(text: str) -> None:
     assert mask(mask(text)) == mask(text)
 
 
+@pytest.mark.parametrize("text", ["0791246030500200F6040B081200000001", "081200000001B1234AB", "B1234AB3171012345678901"])
+def test_a_mask_makes_no_new_border_for_a_plate(text: str) -> None:
+    """What stood inside a longer row of letters and digits is no plate, also when its neighbours are masked."""
+    assert mask(mask(text)) == mask(text)
+
+
 @given(st.text(max_size=80))
 def test_any_text_can_be_masked(text: str) -> None:
     """Never an error, and still nothing new the second time."""

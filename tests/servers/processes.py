@@ -284,6 +284,11 @@ class Server(ABC):
         return self._child is not None and self._child.exit_code is None
 
     @property
+    def pid(self) -> int:
+        """The process that was started."""
+        return self._running_child().pid
+
+    @property
     def pids(self) -> set[int]:
         """The server's living processes."""
         return self._child.family() if self._child else set()

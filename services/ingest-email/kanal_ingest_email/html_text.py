@@ -26,6 +26,11 @@ _BREAKING = frozenset({"br", "p", "div", "tr", "li", "table", "blockquote", "h1"
 _FORWARD_MARK = re.compile(r"forwarded message|diteruskan|pesan terusan", re.IGNORECASE)
 
 
+_LONGEST_TAG = 5_000
+_TAG_BEGINS = re.compile(r"<[a-zA-Z]")
+_QUOTED_TAG_END = re.compile(r"""=\s*(?:"[^">]*>|'[^'>]*>)""")
+
+
 def _with_class(name: str) -> str:
     return f"contains(concat(' ', normalize-space(@class), ' '), ' {name} ')"
 
@@ -39,6 +44,17 @@ _QUOTES = (
     f" | //*[{_with_class('yahoo_quoted')} or {_with_class('moz-cite-prefix')}]"
 )
 _OUTLOOK_QUOTE = "//*[@id='divRplyFwdMsg']"
+
+
+def is_crowded(html: str) -> bool:
+    """A tag may have thousands of attributes, for which libxml2 takes quadratic time (6 s for 60,000 in half a megabyte).
+
+    Such a tag is long, and between its attributes ">" stands in quotes only.
+    """
+    if next(islice(_QUOTED_TAG_END.finditer(html), 5, None), None):
+        return True
+    pieces = (piece for piece in html.split(">") if len(piece) > _LONGEST_TAG)
+    return any(_TAG_BEGINS.search(piece, 0, len(piece) - _LONGEST_TAG) for piece in pieces)
 
 
 def drop_quotes(tree: Any) -> bool:

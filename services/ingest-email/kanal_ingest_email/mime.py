@@ -24,7 +24,7 @@ from charset_normalizer import from_bytes
 from kanal.errors import InvalidInput
 from kanal_ingest_email.automatic import automatic_reason
 from kanal_ingest_email.charsets import decoded, from_base64, readable
-from kanal_ingest_email.html_text import converted, drop_quotes, without_tags
+from kanal_ingest_email.html_text import converted, drop_quotes, is_crowded, without_tags
 
 MAX_PARTS = 500
 """Leaves and branches together. Newsletters with every picture inline stay under 100; each part costs a parse."""
@@ -401,6 +401,8 @@ class _Reader:
 
     def _tree(self, html: str) -> Any:
         """The parsed document; None when it cannot be parsed or is too large to be laid out."""
+        if is_crowded(html):
+            return None
         parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True)
         try:
             tree = lxml.html.document_fromstring(html.encode("utf-8", "replace"), parser=parser)

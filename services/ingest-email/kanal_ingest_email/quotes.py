@@ -142,14 +142,14 @@ def _header_length(lines: list[str], start: int, *, ruled: bool) -> int:
     Letters begin "Dari: … Tanggal: … Perihal: …" too. Only clients write an address or the time of day there, or rule a
     line above.
     """
+    if not (start < len(lines) and _FIELD.match(lines[start])):  # most lines: a long text must not cost a paragraph for each
+        return 0
     paragraph = list(_paragraph(lines, start, _LONGEST_HEADER_LINES))
     found: dict[str, str] = {}
     for line in paragraph:
         named = _FIELD.match(line)
         if named and named.lastgroup:
             found.setdefault(named.lastgroup, line)
-        elif not found:
-            return 0
     machine_made = ruled or "@" in found.get("author", "") or _TIME_OF_DAY.search(found.get("date", ""))
     complete = {"author", "date"} <= found.keys() and len(found) > 2
     return len(paragraph) if machine_made and complete else 0
@@ -157,11 +157,12 @@ def _header_length(lines: list[str], start: int, *, ruled: bool) -> int:
 
 def _attribution_length(lines: list[str], start: int) -> int:
     """Like "On …, Budi <budi@…> wrote:", on up to four lines; it names a day in digits, and an address or a comma."""
-    paragraph = list(_paragraph(lines, start, _LONGEST_ATTRIBUTION_LINES))
-    if _short(_DATED_ADDRESS, paragraph[0]) or ("@" in paragraph[0] and _closes(paragraph[0])):
+    first = lines[start]
+    if _short(_DATED_ADDRESS, first) or ("@" in first and _closes(first)):
         return 1
-    if not _OPENER.match(paragraph[0]):
+    if not _OPENER.match(first):
         return 0
+    paragraph = list(_paragraph(lines, start, _LONGEST_ATTRIBUTION_LINES))
     for length, line in enumerate(paragraph, start=1):
         if length > 1 and _OPENER.match(line):
             return 0

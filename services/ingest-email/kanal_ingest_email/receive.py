@@ -5,19 +5,16 @@ A mail server stands in front and keeps what gets 451; nothing is spooled here.
 
 import asyncio
 import hashlib
-import ssl
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import and_, select, update
 
 from kanal import metrics, topics
 from kanal.contacts import Contact, conversation_key, seal, seal_bytes, sender_key
-from kanal.errors import InvalidInput, KanalError, RecordTooLarge, SetupError
+from kanal.errors import InvalidInput, KanalError, RecordTooLarge
 from kanal.events import Attachment, ContactSealed, MessageReceived
 from kanal.faults import fail_point
 from kanal.ids import derive_id
@@ -164,40 +161,10 @@ class MailReceiver:
 
 def _sender(mail: Mail, envelope_sender: str) -> str:
     """Who wrote: From, else the envelope. *Raises:* InvalidInput when nobody did; a bounce has no sender and needs none."""
-    sender = mail.sender or envelope_sender
+    sender = mail.sender or (envelope_sender if envelope_sender.isprintable() else "")  # not UTF-8, it could not be written down
     if not sender and not mail.automatic:
         raise InvalidInput("from", "the mail names no sender")
     return sender
-
-
-class SmtpListener:
-    """See `kanal.service.Listener`. aiosmtpd runs in a thread of its own. With `tls` it offers STARTTLS and demands it of nobody."""
-
-    def __init__(self, receiver: MailReceiver, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
-        self._controller = Controller(
-            receiver, hostname=host, port=port, data_size_limit=MAX_MAIL_BYTES, enable_SMTPUTF8=True, ident="Kanal",
-            ready_timeout=10, tls_context=tls,
-        )  # fmt: skip
-
-    def start(self) -> None:
-        self._controller.start()
-
-    def stop(self) -> None:
-        self._controller.stop()
-
-
-def receiver_tls(certificate: Path, key: Path) -> ssl.SSLContext:
-    """What STARTTLS shows to mail servers; read once, so restart after a renewal. *Raises:* SetupError."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(certificate, key, password="")
-    except (ssl.SSLError, OSError) as error:
-        raise SetupError(f"KANAL_SMTP_CERTIFICATE and KANAL_SMTP_KEY cannot be used ({_kind(error)})") from None
-    return context
-
-
-def _kind(error: OSError) -> str:
-    return (error.reason if isinstance(error, ssl.SSLError) else error.strerror) or type(error).__name__
 
 
 def mail_id(mail: Mail, sender: str) -> str:

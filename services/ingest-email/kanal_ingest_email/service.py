@@ -4,7 +4,8 @@ from kanal import replies
 from kanal.replies import ReplyHandler
 from kanal.sending import Sender
 from kanal.service import Platform, Service
-from kanal_ingest_email.receive import CHANNEL, MailReceiver, SmtpListener, receiver_tls
+from kanal_ingest_email.listen import SmtpListener, receiver_tls
+from kanal_ingest_email.receive import CHANNEL, MailReceiver
 from kanal_ingest_email.relay import Relay, relay_tls
 from kanal_ingest_email.send import MailDeliver
 from kanal_ingest_email.settings import EmailSettings
@@ -14,7 +15,7 @@ def build(settings: EmailSettings, platform: Platform) -> Service:
     """The SMTP receiver, the reply stage and the sender."""
     settings.refuse_halves()
     tls = receiver_tls(settings.smtp_certificate, settings.smtp_key) if settings.smtp_certificate and settings.smtp_key else None
-    listener = SmtpListener(MailReceiver(platform, settings.email_address), settings.smtp_host, settings.smtp_port, tls)
+    listener = SmtpListener(MailReceiver(platform, settings.email_address), settings, tls)
     outbox = settings.data / "outbox"
     deliver = MailDeliver(platform.pack, platform.keys, settings.email_address, _relay(settings), settings.page_url, outbox)
     sender = Sender(CHANNEL, deliver, platform.database, platform.journal, platform.keys)

@@ -18,6 +18,16 @@ class EmailSettings(Settings):
         "127.0.0.1", description="Address that the SMTP receiver listens on; a mail server stands between it and the Internet."
     )
     smtp_port: int = Field(2525, ge=0, le=65535, description="Port of the SMTP receiver.")
+    smtp_connections: int = Field(200, ge=1, description="SMTP connections at once; for one more the oldest gets 421 and is closed.")
+    smtp_connections_per_peer: int = Field(
+        50, ge=1, description="SMTP connections at once from one address, further ones get 421. A mail server in front is one address."
+    )
+    smtp_mail_bytes: int = Field(
+        50 * 1024 * 1024,
+        ge=26 * 1024 * 1024,
+        description="Bytes of mail in memory at once, received but not yet settled; what does not fit gets 452. "
+        "Besides these, 64 KB of every mail are always taken.",
+    )
     smtp_relay: str = Field("", description="`host:port` that takes answers; empty = answers are kept as .eml files in the outbox folder.")
     smtp_certificate: FilePath | None = Field(
         None, description="File (PEM) with the certificate of the SMTP receiver and its chain; with it STARTTLS is offered."

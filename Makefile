@@ -51,10 +51,9 @@ bench: $(VENV)/dev  ## measure on this machine; prints a table
 	@$(SERVERS) --only kafka,postgres
 	@$(PY) -m bench
 
-soak: $(VENV)/dev  ## the fault tests with many seeds each, the fuzzing with new and many inputs: takes long
+soak: $(VENV)/dev  ## the fault tests, 30 seeds each: takes hours (SOAK="--minutes 60 --mode kafka" for less)
 	@$(SERVERS)
-	@KANAL_SOAK=1 $(PY) -m pytest tests/pipeline tests/hostile -m servers --timeout 3600
-	@KANAL_SOAK=1 $(PY) -m pytest tests/hostile/test_fuzz.py --timeout 36000
+	@$(PY) -m tests.faults.soak $(SOAK)
 
 fuzz: $(VENV)/fuzz  ## hostile bytes for one target until it fails: make fuzz TARGET=mail SECONDS=600
 	@$(PY) -m tests.hostile.fuzz $(TARGET) -max_total_time=$(SECONDS)

@@ -20,6 +20,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What all events share: immutable, JSON, unknown fields tolerated."""
 
 
+MAX_PARTS = 255
+"""Of a longer SMS: an 8-bit field in the user data header (3GPP TS 23.040, 9.2.3.24.1)."""
+
+
 class Part(msgspec.Struct, frozen=True):
     """Which piece of a longer SMS a message is, where the gateway hands pieces over one by one."""
 

@@ -2,19 +2,32 @@
 
 import os
 import signal
+from pathlib import Path
 
-_WANTED, _, _PASSES = os.environ.get("KANAL_FAIL_POINT", "").partition(":")
-_remaining = int(_PASSES or 1)
+_FILE = os.environ.get("KANAL_FAIL_POINT", "")
+_passes: dict[str, int] = {}
+"""Order → how often its point was passed since it was given."""
 
 
 def fail_point(name: str) -> None:
-    """Kill this process with SIGKILL when `KANAL_FAIL_POINT` is `name` or `name:N` (at the N-th pass).
+    """Kill this process at the N-th pass, when the file that `KANAL_FAIL_POINT` names holds `name:N:SIGKILL` (or another signal).
 
-    Used by the fault tests only: it stands where a power cut would hurt most.
+    The file may come and go while the process runs. Used by the fault tests only: it stands where a power cut would hurt most.
     """
-    global _remaining
-    if name != _WANTED:
+    if not _FILE:
         return
-    _remaining -= 1
-    if _remaining <= 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+    order = _order()
+    wanted, _, then = order.partition(":")
+    if name != wanted:
+        return
+    passes, _, signal_name = then.partition(":")
+    _passes[order] = _passes.get(order, 0) + 1
+    if _passes[order] == int(passes):
+        os.kill(os.getpid(), signal.Signals[signal_name])
+
+
+def _order() -> str:
+    try:
+        return Path(_FILE).read_text()
+    except OSError:  # none now
+        return ""

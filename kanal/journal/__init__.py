@@ -12,10 +12,13 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from kanal.errors import RecordTooLarge
-from kanal.topics import TOPICS
+from kanal.topics import DEAD_LETTER, TOPICS
 
 MAX_RECORD_BYTES = 1024 * 1024
 """Key, headers and value together; Kafka's default limit, and the same with SQLite so that the two modes agree."""
+
+MAX_DEAD_LETTER_BYTES = MAX_RECORD_BYTES * 3 // 2
+"""A dead letter holds a whole record in base64: the largest one must be able to be set aside, or it would stop its stage for ever."""
 
 HEADER_OVERHEAD_BYTES = 16
 """Counted for each header on top of its bytes."""
@@ -137,5 +140,6 @@ def refuse_unknown_topics(records: Sequence[Record]) -> None:
 def refuse_too_large(records: Sequence[Record]) -> None:
     """*Raises:* RecordTooLarge for the first record over the limit."""
     for record in records:
-        if (size := record.size()) > MAX_RECORD_BYTES:
-            raise RecordTooLarge(f"a record for {record.topic} has {size} bytes, the limit is {MAX_RECORD_BYTES}")
+        limit = MAX_DEAD_LETTER_BYTES if record.topic == DEAD_LETTER else MAX_RECORD_BYTES
+        if (size := record.size()) > limit:
+            raise RecordTooLarge(f"a record for {record.topic} has {size} bytes, the limit is {limit}")

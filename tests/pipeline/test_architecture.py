@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.pipeline.conftest import SECRET, TOKEN
-from tests.pipeline.town import Town
+from tests.pipeline.town import SECRET, TOKEN, Town
 from tests.servers.gateway import SmsGateway
 from tests.servers.kanal import PROJECT, Embedded
 from tests.servers.mailbox import Mailbox

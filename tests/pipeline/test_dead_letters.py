@@ -8,12 +8,12 @@ from kanal_tracker.tables import reports
 from sqlalchemy import func, select
 
 from kanal import topics
-from kanal.events import MessageReceived
+from kanal.events import MessageReceived, MessageSettled
 from kanal.ids import derive_id
+from kanal.journal import Journal
 from kanal.keys import read_keys
 from kanal.numbers import number_for
-from kanal.records import message_records
-from tests.pipeline.checker import settled_count
+from kanal.records import message_records, open_record
 from tests.pipeline.town import Town
 from tests.servers.kanal import KanalProcess
 from tests.servers.processes import wait_until
@@ -73,6 +73,12 @@ def _message(index: int, number_key: bytes) -> MessageReceived:
         text=f"LAPOR saluran mampet nomor {index}",
         number=number_for(message_id, number_key, "JK"),
     )
+
+
+def settled_count(journal: Journal, message_ids: set[str]) -> int:
+    """How many of these messages are settled so far."""
+    settlements = (open_record(stored).event for stored in journal.scan(topics.MESSAGE_SETTLED))
+    return len(message_ids & {event.message_id for event in settlements if isinstance(event, MessageSettled)})
 
 
 def _dead(town: Town) -> int:

@@ -5,11 +5,12 @@ import re
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import make_msgid
+from pathlib import Path
 from smtplib import SMTP
 from typing import Any
 
@@ -20,10 +21,15 @@ from kanal.journal import Journal
 from kanal.journal.kafka import KafkaJournal
 from kanal.journal.sqlite import SqliteJournal
 from tests.servers.gateway import SmsGateway
-from tests.servers.kanal import PROJECT, Installation
+from tests.servers.install import install
+from tests.servers.kafka import KafkaServer
+from tests.servers.kanal import PROJECT, Cluster, Embedded, Installation
 from tests.servers.mailbox import Mailbox, Received
+from tests.servers.postgres import PostgresServer
 from tests.servers.processes import wait_until
 
+SECRET = "a-secret-of-the-tests"
+TOKEN = "a-token-of-the-tests"
 ADDRESS = "lapor@localhost"
 NUMBER = re.compile(r"JK-[2-9A-Z]{4}-[2-9A-Z]{4}-[2-9A-Z]{4}")
 PATIENCE_SECONDS = 30
@@ -104,6 +110,30 @@ class Town:
         return subprocess.run(
             self.kanal.kanal(*arguments), env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False
         )
+
+
+@contextmanager
+def open_town(mode: str, directory: Path) -> Iterator[Town]:
+    """Kanal running, a mailbox as its relay, a gateway for its SMS."""
+    with ExitStack() as stack:
+        mailbox = stack.enter_context(Mailbox())
+        gateway = stack.enter_context(SmsGateway(SECRET))
+        environment = {
+            "KANAL_SMTP_RELAY": f"127.0.0.1:{mailbox.port}",
+            "KANAL_SMS_MAIN_SECRET": SECRET,
+            "KANAL_SMS_MAIN_SEND_URL": gateway.url,
+            "KANAL_STAFF_TOKEN": TOKEN,
+        }
+        yield Town(stack.enter_context(_installation(mode, directory, environment, stack)), mailbox, gateway)
+
+
+def _installation(mode: str, directory: Path, environment: Mapping[str, str], stack: ExitStack) -> Installation:
+    if mode == "embedded":
+        return Embedded(directory, environment)
+    install(("kafka", "postgres", "nginx"))
+    kafka = stack.enter_context(KafkaServer(directory / "kafka"))
+    postgres = stack.enter_context(PostgresServer(directory / "postgres"))
+    return Cluster(directory, kafka, postgres, environment)
 
 
 @dataclass

@@ -47,6 +47,7 @@ class KafkaServer(Server):
     """A node whose acknowledged messages survive `kill`; topics must be created, never by accident."""
 
     stop_seconds = 30.0
+    start_seconds = 180.0  # after a kill it reads its logs again; on a busy machine that took over a minute
 
     def __init__(
         self,

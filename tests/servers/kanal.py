@@ -3,6 +3,7 @@
 import http.client
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from sqlalchemy.engine import make_url
 from tests.servers.kafka import KafkaCluster, KafkaServer
 from tests.servers.nginx import Nginx
 from tests.servers.postgres import PostgresServer
-from tests.servers.processes import Child, Server, free_port
+from tests.servers.processes import Child, Server, free_port, wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 SERVICES = ("ingest-email", "ingest-sms", "normalizer", "router", "tracker")
@@ -29,11 +30,12 @@ class KanalProcess(Server):
         super().__init__(directory, port)
         self.name = name
         self.environment = dict(environment)
-        """Of the next start; a test puts `KANAL_FAIL_POINT` in here."""
+        """Of the next start."""
 
     def launch(self) -> Child:
         module = ["kanal_all_in_one", "up"] if self.name == "kanal" else [f"kanal_{self.name.replace('-', '_')}"]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self.environment, "KANAL_HTTP_PORT": str(self.port)}
+        given = {"PYTHONUNBUFFERED": "1", "KANAL_HTTP_PORT": str(self.port), "KANAL_FAIL_POINT": str(self._fail_point)}
+        environment = {**os.environ, **self.environment, **given}
         return Child([sys.executable, "-m", *module], self.log, env=environment, cwd=PROJECT)
 
     @property
@@ -43,11 +45,27 @@ class KanalProcess(Server):
     def ready(self) -> bool:
         return answers(self.port, "/readyz")
 
+    def kill_at(self, point: str, passes: int, number: signal.Signals = signal.SIGKILL) -> None:
+        """Let the process send itself this signal when it passes this fail-point for the N-th time from now."""
+        unfinished = self._fail_point.with_suffix(".unfinished")
+        unfinished.write_text(f"{point}:{passes}:{number.name}")
+        unfinished.rename(self._fail_point)
+
+    def wait_for_freeze(self, timeout_seconds: float = 30) -> None:
+        """Return when the process has stopped itself with SIGSTOP."""
+        wait_until(lambda: all(_state(pid) == "T" for pid in self.pids), timeout_seconds, f"freeze of {self}")
+        self._fail_point.unlink()
+
     def wait_for_death(self, timeout_seconds: float = 30) -> int:
-        """The exit code of a process that is expected to die by itself."""
+        """The exit code of a process that is expected to die by itself; the next one has no fail-point."""
         code = self._running_child().wait(timeout_seconds)
         self._child = None
+        self._fail_point.unlink(missing_ok=True)
         return code
+
+    @property
+    def _fail_point(self) -> Path:
+        return self.directory / f"{self.name}.fail-point"
 
     def __str__(self) -> str:
         return f"{self.name} on port {self.port}"
@@ -187,6 +205,10 @@ class Cluster(Installation):
             TRACKER=f"127.0.0.1:{self.processes['tracker'].port}",
             INGEST_SMS=f"127.0.0.1:{self.processes['ingest-sms'].port}",
         )
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def answers(port: int, path: str) -> bool:

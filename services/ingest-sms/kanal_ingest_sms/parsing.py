@@ -7,15 +7,12 @@ import msgspec
 import phonenumbers
 
 from kanal.errors import InvalidInput
-from kanal.events import Part
+from kanal.events import MAX_PARTS, Part
 
 REGION = "ID"
 MAX_TEXT_CHARACTERS = 10_000
 MAX_SHORT_CODE = 6
 """Digits of a short code of Indonesia's networks; `phonenumbers` would make a local number of it."""
-
-MAX_PARTS = 255
-"""An 8-bit field in the user data header (3GPP TS 23.040, 9.2.3.24.1)."""
 
 
 class Inbound(NamedTuple):

@@ -77,7 +77,9 @@ def _failure(error: requests.RequestException) -> TemporaryFailure:
 def _judge(status: int) -> None:
     if 200 <= status < 300:
         return
+    if status >= 500 and status != 503:  # it broke after it had the SMS: nobody knows whether that went out; 503 says that it did not
+        raise AnswerLost(f"the gateway answers {status}", reason=f"gateway-{status}")
     # 3xx, 401, 403, 404, 405: our address or secret is wrong, not the citizen's number
-    if status < 400 or status in (401, 403, 404, 405, 408, 409, 425, 429) or status >= 500:
+    if status < 400 or status in (401, 403, 404, 405, 408, 409, 425, 429, 503):
         raise TemporaryFailure(f"the gateway answers {status}", reason=f"gateway-{status}")
     raise Undeliverable(f"the gateway answers {status}", reason=f"gateway-{status}")

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from kanal import topics
 from kanal.errors import InvalidEvent
-from kanal.events import Event, MessageReceived, ReportRegistered
+from kanal.events import MAX_PARTS, Event, MessageReceived, ReportRegistered
 from kanal.ids import derive_id
 from kanal.journal import Place
 from kanal.pack import Pack
@@ -61,6 +61,7 @@ class NormalizerHandler:
         return [_expiry(part, now) for part in tables.unfinished(connection, places, before)]
 
     def _part(self, message: Input, reading: Reading, memory: Memory) -> Decision:
+        _refuse_impossible_part(reading.message)
         part = rules.kept(reading.message, message.place)
         before = memory.parts.get(part.long_message, {}).get(part.part)
         if before is not None:  # under another id: the gateway repeats it, or the phone uses its reference again
@@ -131,6 +132,13 @@ def _read_or_die(event: Event, pack: Pack) -> Reading:
     if not isinstance(event, MessageReceived):
         raise InvalidEvent("not a received message", reason="unexpected-event")
     return read(event, pack)
+
+
+def _refuse_impossible_part(message: MessageReceived) -> None:
+    """What is missing of a longer SMS is counted out one by one: a made-up total would never end. *Raises:* InvalidEvent."""
+    assert message.part is not None
+    if not 1 <= message.part.number <= message.part.total <= MAX_PARTS:
+        raise InvalidEvent("no SMS has such a part", reason="impossible-part")
 
 
 def _wanted(inputs: Sequence[Input], readings: Mapping[str, Reading | None]) -> Wanted:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from kanal_normalizer.handler import PartsExpired
 
+from kanal.errors import InvalidEvent
 from kanal.events import MessageReceived, MessageSettled, Part, ReplyRequested, ReportAppended, ReportRegistered, StatusAsked
 from kanal.testing import ADI, BUNGA, later, message, number
 
@@ -290,3 +291,10 @@ def test_a_part_waits_masked(normalizer: Normalizer, typed: str) -> None:
 def normalizer_place(normalizer: Normalizer) -> Any:
     """The partition that the parts came from."""
     return next(iter(normalizer.places))
+
+
+@pytest.mark.parametrize(("n", "total"), [(1, 10**40), (1, 256), (0, 2), (-1, 2), (3, 2)])
+def test_an_impossible_part_is_a_dead_letter_and_no_timer_waits_for_the_rest(normalizer: Normalizer, n: int, total: int) -> None:
+    """Counting out what is missing of 10^40 parts would never end."""
+    with pytest.raises(InvalidEvent, match="no SMS has such a part"):
+        normalizer.take(part(n, total=total, text="Lampu jalan mati"))

@@ -6,7 +6,7 @@ SOURCES := kanal services
 PACKAGES := kanal $(foreach service,ingest-email ingest-sms normalizer router tracker all-in-one,services/$(service)/kanal_$(subst -,_,$(service)))
 SERVERS := $(PY) -m tests.servers.install
 
-.PHONY: help run demo cluster test test-quick check format schemas docs bench soak fuzz size requirements clean
+.PHONY: help run demo cluster test test-quick compose-test check format schemas docs bench soak fuzz size requirements clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -23,7 +23,11 @@ cluster: $(VENV)/dev  ## Kafka mode here: Kafka, PostgreSQL, a process per servi
 
 test: $(VENV)/dev  ## every test, real servers included
 	@$(SERVERS)
-	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/compose
+
+compose-test: $(VENV)/dev  ## docker compose up, unchanged, used and killed; needs a dockerd (first time 10 minutes)
+	@$(PY) -m tests.compose.images
+	@$(PY) -m pytest -s --timeout 1800 tests/compose
 
 test-quick: $(VENV)/dev  ## the tests that need no servers
 	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not servers"

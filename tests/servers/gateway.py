@@ -37,14 +37,15 @@ class Answer:
 
 
 class SmsGateway:
-    """A real HTTP server on 127.0.0.1; POST {"id", "to", "text"} to `url`, signed with the shared secret.
+    """A real HTTP server; POST {"id", "to", "text"} to `url`, signed with the shared secret.
 
     `sent` holds every message that was taken, repeats of an id included: a phone would have shown both.
     """
 
-    def __init__(self, secret: str, port: int | None = None) -> None:
+    def __init__(self, secret: str, port: int | None = None, host: str = "127.0.0.1") -> None:
         self.secret = secret
         self.port = free_port() if port is None else port
+        self.host = host
         self.delay_seconds = 0.0
         """Every answer waits so long, after the message was kept."""
         self._sent: list[dict[str, Any]] = []
@@ -55,7 +56,7 @@ class SmsGateway:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/messages"
+        return f"http://{self.host}:{self.port}/messages"
 
     def start(self) -> Self:
         """Starts listening; after `stop` again on the same port with what was sent."""
@@ -156,7 +157,7 @@ class _HttpServer(socketserver.ThreadingTCPServer):
     def __init__(self, gateway: SmsGateway) -> None:
         self.gateway = gateway
         self._open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", gateway.port), _Handler)
+        super().__init__((gateway.host, gateway.port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._open.add(request)

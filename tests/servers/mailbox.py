@@ -28,14 +28,17 @@ class Received(NamedTuple):
 
 
 class Mailbox:
-    """A real SMTP server on 127.0.0.1 that takes mail for anybody.
+    """A real SMTP server that takes mail for anybody.
 
     `messages` holds every mail that was answered with 250, plus those kept before a drop; not the refused ones.
     """
 
-    def __init__(self, port: int | None = None, certificate: Certificate | None = None, login: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self, port: int | None = None, host: str = "127.0.0.1", certificate: Certificate | None = None, login: tuple[str, str] | None = None
+    ) -> None:
         """With `certificate` it takes mail only after STARTTLS, with `login` only from that user with that password."""
         self.port = free_port() if port is None else port
+        self.host = host
         self._certificate = certificate
         self._login = login
         self.drop_after_data = 0
@@ -48,7 +51,7 @@ class Mailbox:
     def start(self) -> Self:
         """Starts listening; after `stop` again on the same port with what was kept."""
         self._controller = Controller(
-            _Handler(self), hostname="127.0.0.1", port=self.port, server_hostname="mailbox.invalid", **self._access(),
+            _Handler(self), hostname=self.host, port=self.port, server_hostname="mailbox.invalid", **self._access(),
         )  # fmt: skip
         self._controller.start()
         return self

@@ -5,6 +5,7 @@ PY := $(VENV)/bin/python
 SOURCES := kanal services
 PACKAGES := kanal $(foreach service,ingest-email ingest-sms normalizer router tracker all-in-one,services/$(service)/kanal_$(subst -,_,$(service)))
 SERVERS := $(PY) -m tests.servers.install
+PEERS := faust quix
 
 .PHONY: help run demo cluster test test-quick compose-test check format schemas docs bench soak fuzz size requirements clean
 .DEFAULT_GOAL := help
@@ -51,9 +52,16 @@ schemas: $(VENV)/dev  ## write schemas/ anew from the events
 docs: $(VENV)/dev  ## write docs/reference/ anew from the code
 	@$(PY) docs/generate.py
 
-bench: $(VENV)/dev  ## measure on this machine; prints a table
-	@$(SERVERS) --only kafka,postgres
-	@$(PY) -m bench
+bench: $(VENV)/dev $(PEERS:%=$(VENV)/peers/%/done)  ## measure on this machine; prints a table (BENCH="--only peers", "--write": into docs/reference)
+	@$(SERVERS) --only kafka,postgres,nginx
+	@$(PY) -m bench $(BENCH)
+
+# Frameworks that `make bench` compares with; each has needs of its own, which must not touch Kanal's.
+$(VENV)/peers/%/done: bench/peers/requirements-%.txt $(PY)
+	@echo "installing $* into $(@D) …"
+	@.ci/python-venv "$(PYTHON)" $(@D)
+	@$(@D)/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
 
 soak: $(VENV)/dev  ## the fault tests, 30 seeds each: takes hours (SOAK="--minutes 60 --mode kafka" for less)
 	@$(SERVERS)
@@ -69,6 +77,7 @@ size: $(VENV)/dev  ## lines per folder and the longest functions
 
 requirements: $(VENV)/dev  ## compile the hash-locked requirements anew
 	@for name in build dev fuzz; do $(VENV)/bin/pip-compile $(COMPILE) -o requirements-$$name.txt requirements-$$name.in; done
+	@for name in $(PEERS); do $(VENV)/bin/pip-compile $(COMPILE) -o bench/peers/requirements-$$name.txt bench/peers/requirements-$$name.in; done
 	@$(VENV)/bin/pip-compile $(COMPILE) -o requirements.txt pyproject.toml
 COMPILE := -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options --allow-unsafe
 

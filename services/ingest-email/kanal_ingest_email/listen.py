@@ -65,7 +65,7 @@ class _Held:
     def __init__(self, settings: EmailSettings) -> None:
         self.max_connections = settings.smtp_connections
         self.max_of_a_peer = settings.smtp_connections_per_peer
-        self.max_bytes = settings.smtp_mail_bytes
+        self.max_bytes = settings.smtp_mail_megabytes * 1024 * 1024
         self.sessions: dict[_Session, str] = {}
         """Each with its peer's address, the oldest first."""
 
@@ -159,8 +159,7 @@ class _Session(SMTP):
         except (asyncio.IncompleteReadError, ConnectionError):
             return "451 4.4.2 the connection was lost"
         finally:
-            self._held.bytes -= self._bytes
-            self._bytes = 0
+            self._let_go()
             self.envelope = self._create_envelope()
 
     async def _read_mail(self) -> list[bytes] | str:
@@ -172,10 +171,12 @@ class _Session(SMTP):
             refusal = refusal or self._objection(size)
             if refusal:
                 pieces.clear()
+                self._let_go()
             else:
                 pieces.append(piece)
             if size > 2 * MAX_MAIL_BYTES:
                 self.end(refusal)
+                raise ConnectionAbortedError
         return refusal or pieces
 
     def _objection(self, size: int) -> str:
@@ -187,6 +188,10 @@ class _Session(SMTP):
         self._held.bytes += more
         self._bytes += more
         return ""
+
+    def _let_go(self) -> None:
+        self._held.bytes -= self._bytes
+        self._bytes = 0
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         """The mail with the line break in front of it, dots still doubled, without the dot that ends it."""

@@ -22,10 +22,10 @@ class EmailSettings(Settings):
     smtp_connections_per_peer: int = Field(
         50, ge=1, description="SMTP connections at once from one address, further ones get 421. A mail server in front is one address."
     )
-    smtp_mail_bytes: int = Field(
-        50 * 1024 * 1024,
-        ge=26 * 1024 * 1024,
-        description="Bytes of mail in memory at once, received but not yet settled; what does not fit gets 452. "
+    smtp_mail_megabytes: int = Field(
+        50,
+        ge=26,
+        description="Megabytes of mail in memory at once, received but not yet settled; what does not fit gets 452. "
         "Besides these, 64 KB of every mail are always taken.",
     )
     smtp_relay: str = Field("", description="`host:port` that takes answers; empty = answers are kept as .eml files in the outbox folder.")

@@ -9,6 +9,10 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
+MAX_CHUNKS = 4_000
+"""Of one body, counted by line ends. A chunk of one byte takes as long to read as one of 10,000."""
+
+
 class LimitedHttp(H11Protocol):
     """One connection. Of uvicorn's configuration, `limit_concurrency` is one more than may be open, `timeout_keep_alive` the patience.
 
@@ -17,6 +21,7 @@ class LimitedHttp(H11Protocol):
 
     _late: asyncio.TimerHandle | None = None
     _opened_at = 0.0
+    _line_ends = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         assert self.config.limit_concurrency is not None
@@ -30,6 +35,14 @@ class LimitedHttp(H11Protocol):
         self._cancel()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        if self.conn.their_state is h11.SEND_BODY:
+            self._line_ends += data.count(b"\r\n")
+        if self._line_ends > 2 * MAX_CHUNKS:
+            self.transport.abort()
+        else:
+            super().data_received(data)
+
     def handle_events(self) -> None:
         """The time runs from the first byte of a request to its last; between requests uvicorn counts itself."""
         super().handle_events()
@@ -40,6 +53,7 @@ class LimitedHttp(H11Protocol):
             self._late = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
 
     def _cancel(self) -> None:
+        self._line_ends = 0
         if self._late is not None:
             self._late.cancel()
             self._late = None

@@ -53,7 +53,7 @@ def deep(opening: str, closing: str) -> bytes:
 REQUESTS: list[tuple[str, set[int], Callable[[Town], bytes]]] = [
     ("a body of 10 MB", {413}, lambda town: webhook(town, b"x" * 10 * MB)),
     ("a body of 10 MB in chunks", {413}, lambda _: get(INBOUND.encode()).replace(b"GET", b"POST")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n" + b"a00000\r\n" + b"x" * 10 * MB + b"\r\n0\r\n\r\n"),
-    ("chunks of one byte", {413}, lambda _: get(INBOUND.encode()).replace(b"GET", b"POST")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n"),
+    ("chunks of one byte", set(), lambda _: get(INBOUND.encode()).replace(b"GET", b"POST")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n"),
     ("a query of 10 MB", {400}, lambda _: get(b"/?number=" + b"x" * 10 * MB)),
     ("a query of 60 KB", {400}, lambda _: get(b"/?number=" + b"x" * 60_000)),
     ("10,000 parameters", {200, 400}, lambda _: get(b"/?" + b"&".join(b"a%d" % at for at in range(9_000)))),

@@ -8,7 +8,6 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-
 MAX_CHUNKS = 4_000
 """Of one body, counted by line ends. A chunk of one byte takes as long to read as one of 10,000."""
 

@@ -18,7 +18,6 @@ SERVICE_IMAGE = "kanal:0.1.0"
 
 _STANDINS = Path(__file__).with_name("standins")
 _DEBIAN = "kanal-standin:debian"
-_MIRROR = "http://deb.debian.org/debian"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -100,7 +99,7 @@ def _make_debian() -> None:
         raise NotInstalledError("images cannot be pulled, and debootstrap, which would make them, is missing: apt-get install debootstrap")
     with tempfile.TemporaryDirectory() as folder:
         root, context = Path(folder, "root"), Path(folder, "context")
-        _run("debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(root), _MIRROR)
+        _run("debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(root))
         _run("sh", "-c", f"tar -C {root} -c --exclude=./var/cache/apt/archives/*.deb . | docker import - kanal-standin:debootstrap")
         shutil.copytree(_STANDINS, context)
         shutil.copy(_CERTIFICATES, context)

@@ -5,7 +5,22 @@ from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, MetaData, String, Table, Text, delete, or_, select
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Boolean,
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    or_,
+    select,
+)
 
 from kanal.database import SMALL_ROWS, among, insert_new, put
 from kanal_tracker.machine import Report
@@ -247,26 +262,35 @@ def save(connection: Connection, changes: Sequence[Change]) -> None:
             connection.execute(delete(parked).where(parked.c.event_id == change.event_id))
 
 
+_KEY: BindParameter[str] = bindparam("key")
+# Built once: for a look-up, building a statement takes longer than the database does.
+_MAIN_NUMBER = select(aliases.c.number).where(aliases.c.alias == _KEY)
+_STATE = select(reports.c.state).where(reports.c.number == _KEY)
+_TIMELINE = select(timeline).where(timeline.c.number == _KEY).order_by(timeline.c.position)
+_MESSAGES = select(messages).where(messages.c.number == _KEY).order_by(messages.c.at)
+_ACTION = select(actions).where(actions.c.action_id == _KEY)
+
+
 def find(connection: Connection, number: str) -> Report | None:
     """The report of a number or of an alias."""
-    main = connection.scalar(select(aliases.c.number).where(aliases.c.alias == number)) or number
-    state = connection.scalar(select(reports.c.state).where(reports.c.number == main))
+    main = connection.scalar(_MAIN_NUMBER, {"key": number}) or number
+    state = connection.scalar(_STATE, {"key": main})
     return _decode_report(state) if state else None
 
 
 def timeline_of(connection: Connection, number: str) -> list[Entry]:
     """The lines of a report, oldest first."""
-    return [Entry(*row) for row in connection.execute(select(timeline).where(timeline.c.number == number).order_by(timeline.c.position))]
+    return [Entry(*row) for row in connection.execute(_TIMELINE, {"key": number})]
 
 
 def messages_of(connection: Connection, number: str) -> list[Message]:
     """The reporter's messages, oldest first."""
-    return [Message(*row) for row in connection.execute(select(messages).where(messages.c.number == number).order_by(messages.c.at))]
+    return [Message(*row) for row in connection.execute(_MESSAGES, {"key": number})]
 
 
 def answer_to(connection: Connection, action_id: str) -> Answer | None:
     """What became of an action, once it is decided."""
-    row = connection.execute(select(actions).where(actions.c.action_id == action_id)).one_or_none()
+    row = connection.execute(_ACTION, {"key": action_id}).one_or_none()
     return Answer(*row) if row else None
 
 

@@ -65,7 +65,7 @@ NEEDS: Mapping[str, str] = {
 }
 
 
-REASON_AT: Mapping[str, int] = {"_Settled": 2, "settled_record": 3}
+REASON_AT: Mapping[str, int] = {"_Settled": 2, "settle_later": 4}
 """Calls that take a reason code without naming it, and where it stands among their arguments."""
 
 

@@ -1,4 +1,4 @@
-"""Tracking numbers: making, reading and explaining them. Not here: who gets one (the adapters) and what it stands for."""
+"""Tracking numbers: making, reading and finding them. Not here: who gets one (the adapters) and what it stands for."""
 
 import hashlib
 import hmac
@@ -12,14 +12,6 @@ SYMBOLS = "23456789ABCDEFGHJKMNPQRSTWXYZ"
 
 LENGTH = 12
 _WEIGHTS = tuple(range(LENGTH, 0, -1))
-
-# Said over a telephone line; the words are common in Indonesian and start with their symbol.
-SPELLING = {
-    "A": "Ayam", "B": "Bola", "C": "Cabai", "D": "Dadu", "E": "Ember", "F": "Foto", "G": "Gajah", "H": "Hujan",
-    "J": "Jeruk", "K": "Kuda", "M": "Mangga", "N": "Nanas", "P": "Payung", "Q": "Quran", "R": "Rumah", "S": "Sapi",
-    "T": "Topi", "W": "Wortel", "X": "Xenon", "Y": "Yoyo", "Z": "Zebra",
-    "2": "dua", "3": "tiga", "4": "empat", "5": "lima", "6": "enam", "7": "tujuh", "8": "delapan", "9": "sembilan",
-}  # fmt: skip
 
 
 class Mention(NamedTuple):
@@ -82,11 +74,6 @@ def find_numbers(text: str, prefix: str) -> list[Mention]:
         if number:
             found.setdefault(number, Mention(number, match.start(), match.end()))
     return list(found.values())
-
-
-def spell(number: str) -> str:
-    """The number as words for reading aloud, one word a symbol."""
-    return " ".join(SPELLING[symbol] for symbol in number[3:].replace("-", ""))
 
 
 def _valid(match: "re.Match[str]", prefix: str) -> str:

@@ -276,6 +276,18 @@ def _change(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         connection.execute(update(replies).where(replies.c.reply_id == bindparam("id")).values(columns), rows)
 
 
+def settle_later(database: Database, channel: str, reply_id: str, outcome: str, reason: str) -> Record | None:
+    """What the network says of an answer after it was sent, noted on it; the event to append. None when no such answer was sent."""
+    mine = and_(replies.c.reply_id == reply_id, replies.c.channel == channel, replies.c.state.in_(("sent", outcome)))
+    with database.begin() as connection:
+        row = connection.execute(select(replies).where(mine)).one_or_none()
+        connection.execute(update(replies).where(mine).values(state=outcome, reason=reason))
+    if row is None:
+        return None
+    metrics.REPLIES.labels(channel, outcome).inc()
+    return settled_record(channel, row, outcome, reason, row.repeats)
+
+
 def settled_record(channel: str, row: Any, outcome: str, reason: str, repeats: int) -> Record:
     """The `ReplySettled` of a row of `replies`; its id is derived from the reply and the outcome."""
     now = datetime.now(UTC)

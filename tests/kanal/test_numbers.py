@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kanal.errors import InvalidInput
-from kanal.numbers import LENGTH, SPELLING, SYMBOLS, check_symbol, find_numbers, number_for, read_number, spell
+from kanal.numbers import LENGTH, SYMBOLS, check_symbol, find_numbers, number_for, read_number
 
 KEY = b"k" * 32
 SAMPLE = [number_for(f"message-{i}", KEY, "JK") for i in range(200)]
@@ -220,14 +220,6 @@ def test_twelve_letters_with_the_prefix_are_a_number() -> None:
 def test_a_prefixed_number_is_found_after_any_words(before: str, number: str) -> None:
     """Whatever stands before it on another line."""
     assert number in found(f"{before}.\n{number}")
-
-
-def test_spelling_has_one_word_for_every_symbol() -> None:
-    """Read over a telephone line no two symbols sound alike, and a letter's word begins with it."""
-    assert set(SPELLING) == set(SYMBOLS)
-    assert len(set(SPELLING.values())) == len(SYMBOLS)
-    assert all(word.startswith(symbol) for symbol, word in SPELLING.items() if symbol.isalpha())
-    assert spell("JK-N589-DMG9-E9PH").split() == [SPELLING[symbol] for symbol in "N589DMG9E9PH"]
 
 
 def test_neighbouring_messages_do_not_have_neighbouring_numbers() -> None:

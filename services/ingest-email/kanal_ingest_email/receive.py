@@ -7,10 +7,8 @@ import asyncio
 import hashlib
 import time
 from datetime import UTC, datetime
-from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from sqlalchemy import and_, select, update
 
 from kanal import metrics, topics
 from kanal.contacts import Contact, conversation_key, seal, seal_bytes, sender_key
@@ -22,8 +20,7 @@ from kanal.journal import Record
 from kanal.logs import logger
 from kanal.numbers import number_for
 from kanal.records import message_records, record_of, rejected_input
-from kanal.replies import replies
-from kanal.sending import settled_record
+from kanal.sending import settle_later
 from kanal.service import Platform
 from kanal_ingest_email.addresses import is_ours, number_answered, reply_id_of
 from kanal_ingest_email.mime import Mail, is_forward, parse_mail
@@ -145,18 +142,9 @@ class MailReceiver:
 
     async def _note_bounce(self, reply_id: str) -> None:
         """Our answer could not be delivered: say so, the tracker's readers must not believe that the citizen knows."""
-        row = await asyncio.to_thread(self._set_undeliverable, reply_id) if reply_id else None
-        if row is not None:
-            metrics.REPLIES.labels(CHANNEL, "undeliverable").inc()
-            record = settled_record(CHANNEL, row, "undeliverable", "bounced", row.repeats)
-            await self._platform.intake.take([record], spool=False, patience_seconds=JOURNAL_SECONDS)
-
-    def _set_undeliverable(self, reply_id: str) -> Any:
-        mine = and_(replies.c.reply_id == reply_id, replies.c.channel == CHANNEL, replies.c.state.in_(("sent", "undeliverable")))
-        with self._platform.database.begin() as connection:
-            row = connection.execute(select(replies).where(mine)).one_or_none()
-            connection.execute(update(replies).where(mine).values(state="undeliverable", reason="bounced"))
-        return row
+        settled = await asyncio.to_thread(settle_later, self._platform.database, CHANNEL, reply_id, "undeliverable", "bounced")
+        if settled is not None:
+            await self._platform.intake.take([settled], spool=False, patience_seconds=JOURNAL_SECONDS)
 
 
 def _sender(mail: Mail, envelope_sender: str) -> str:

@@ -3,12 +3,10 @@
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from sqlalchemy import and_, select, update
 from starlette.background import BackgroundTask
 
 from kanal import metrics, topics
@@ -21,8 +19,7 @@ from kanal.journal import Record
 from kanal.logs import logger
 from kanal.numbers import number_for
 from kanal.records import message_records, record_of, rejected_input
-from kanal.replies import replies
-from kanal.sending import settled_record
+from kanal.sending import settle_later
 from kanal.service import Platform
 from kanal.web import SIGNATURE_HEADER, HttpError, check_signature, error_response, read_body
 from kanal_ingest_sms.parsing import Inbound, parse_delivery, parse_inbound
@@ -63,7 +60,10 @@ class SmsWebhooks:
         raw = await self._signed_body(gateway, request)
         report = parse_delivery(raw, request.headers.get("Content-Type", ""))
         if report.final:
-            await self._note_delivery(report.reply_id, "delivered" if report.delivered else "undeliverable")
+            outcome = "delivered" if report.delivered else "undeliverable"
+            settled = await run_in_threadpool(settle_later, self._platform.database, CHANNEL, report.reply_id, outcome, "network")
+            if settled is not None:
+                await self._platform.intake.take([settled])
         return JSONResponse({"ok": True})
 
     async def _inbound(self, gateway: str, request: Request) -> Response:
@@ -116,16 +116,3 @@ class SmsWebhooks:
             contact_id = derive_id(SERVICE, message_id, "contact")
             records.insert(0, record_of(topics.contacts(CHANNEL), conversation, sealed, event_id=contact_id, source=SERVICE, at=now))
         return message, records
-
-    async def _note_delivery(self, reply_id: str, outcome: str) -> None:
-        row = await run_in_threadpool(self._set_state, reply_id, outcome)
-        if row is not None:
-            metrics.REPLIES.labels(CHANNEL, outcome).inc()
-            await self._platform.intake.take([settled_record(CHANNEL, row, outcome, "network", row.repeats)])
-
-    def _set_state(self, reply_id: str, outcome: str) -> Any:
-        mine = and_(replies.c.reply_id == reply_id, replies.c.channel == CHANNEL, replies.c.state.in_(("sent", outcome)))
-        with self._platform.database.begin() as connection:
-            row = connection.execute(select(replies).where(mine)).one_or_none()
-            connection.execute(update(replies).where(mine).values(state=outcome))
-        return row

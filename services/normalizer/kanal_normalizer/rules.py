@@ -203,13 +203,13 @@ def _due_hours(category: str, pack: Pack) -> int:
     return pack.categories[category].due_hours if category in pack.categories else pack.due_hours
 
 
-def settled(message: MessageReceived, outcome: Outcome, rule: str = "") -> Emit:
+def settled(message: MessageReceived, outcome: Outcome) -> Emit:
     """The event that says what became of `message`."""
     event = MessageSettled(
         message_id=message.message_id,
         channel=message.channel,
         outcome=outcome.outcome,
-        rule=rule or outcome.rule,
+        rule=outcome.rule,
         reason=outcome.reason,
         number=outcome.number,
         settled_at=message.received_at,

@@ -484,7 +484,9 @@ def _file_name(header: Message) -> str:
 _ACTION = re.compile(rb"^action[ \t]*:[ \t]*(\w+)", re.IGNORECASE | re.MULTILINE)
 _ORIGINALS = frozenset({"message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"})
 _REPORT_BYTES = 64 * 1024
-_WORD = re.compile(r"[a-z]+")
+_WORD = re.compile(r"(?<![\w-])[a-z]+(?![\w-])")
+"""Whole words: "WE" at the end of a tracking number is not English."""
+
 # fmt: off
 _INDONESIAN = frozenset({
     "yang", "di", "dan", "tidak", "saya", "ini", "itu", "ada", "untuk", "dengan", "sudah", "mohon", "dari", "ke", "kami", "belum",

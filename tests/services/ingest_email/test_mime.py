@@ -166,6 +166,9 @@ def test_bare_id_counts_and_many_references_keep_the_latest() -> None:
         ("The street lamp is broken, please fix it", "en"),
         ("", "id"),
         ("12345", "id"),
+        ("CEK JK-C9WE-PKWP-NKK4", "id"),
+        ("CEK JK-CCGT-W3YW-A7WE", "id"),
+        ("CEK JK-CCGT-WE-THE", "id"),
     ],
 )
 def test_language_is_guessed_from_frequent_words(text: str, language: str) -> None:

@@ -139,7 +139,8 @@ def _unwritable(run: Run) -> Iterator[None]:
 def _limit_records(cluster: Cluster, size: str) -> None:
     entry = ConfigEntry("max.message.bytes", size, incremental_operation=AlterConfigOpType.SET)
     topic = ConfigResource(ResourceType.TOPIC, DEAD_LETTER, incremental_configs=[entry])
-    for future in AdminClient({"bootstrap.servers": cluster.kafka.address}).incremental_alter_configs([topic]).values():
+    admin = AdminClient({"bootstrap.servers": cluster.kafka.address})  # named, or it would be gone before its answer
+    for future in admin.incremental_alter_configs([topic]).values():
         future.result(20)
 
 

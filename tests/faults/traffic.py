@@ -71,6 +71,7 @@ class Traffic:
         self._citizens = [
             kinds[habits.channels[index % len(habits.channels)]](town, random.Random(name), habits) for index, name in enumerate(names)
         ]
+        self._writing = len(self._citizens)
         self._threads = [threading.Thread(target=self._live, args=(citizen,), daemon=True) for citizen in self._citizens]
 
     def start(self) -> None:
@@ -86,9 +87,9 @@ class Traffic:
         assert not self.failures, self.failures
 
     def wait_for(self, messages: int, timeout_seconds: float = 60) -> None:
-        """Return when so many are acknowledged: the fault then happens under load."""
+        """Return when so many are acknowledged, or everybody has sent all that he may: the fault then happens under load."""
         with self.noted:
-            assert self.noted.wait_for(lambda: len(self.ledger.sent) >= messages or self.failures, timeout_seconds), "no traffic"
+            assert self.noted.wait_for(lambda: len(self.ledger.sent) >= messages or not self._writing, timeout_seconds), "no traffic"
 
     def _live(self, citizen: "Citizen") -> None:
         try:
@@ -98,6 +99,9 @@ class Traffic:
                     self.noted.notify_all()
         except Exception as error:  # told by `join`
             self.failures.append(f"{citizen.address}: {error!r}")
+        with self.noted:
+            self._writing -= 1
+            self.noted.notify_all()
 
 
 class Citizen(ABC):

@@ -13,8 +13,7 @@ from kanal_ingest_email.relay import relay_tls
 from kanal_ingest_email.settings import EmailSettings
 
 from kanal.errors import SetupError
-from tests.pipeline.conftest import SECRET, TOKEN
-from tests.pipeline.town import ADDRESS, Town
+from tests.pipeline.town import ADDRESS, SECRET, TOKEN, Town
 from tests.servers.certificates import Authority
 from tests.servers.gateway import SmsGateway
 from tests.servers.kanal import Embedded

@@ -5,6 +5,8 @@ Prints what it saw. Not part of `make test`, since it needs a dockerd: `make com
 
 import json
 import time
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import ip_address
@@ -13,8 +15,7 @@ import pytest
 
 from tests.compose.containers import SERVERS, Containers, host_address
 from tests.compose.images import DockerError, docker, prepare, release, standins
-from tests.pipeline.checker import receipts_of
-from tests.pipeline.kills import MESSAGES, SmsTraffic
+from tests.faults.traffic import CITIZENS, Habits, Traffic
 from tests.pipeline.town import Town, body_of, number_in
 from tests.servers.gateway import SmsGateway
 from tests.servers.install import NotInstalledError
@@ -23,6 +24,8 @@ from tests.servers.mailbox import Mailbox
 from tests.servers.processes import free_port, wait_until
 
 pytestmark = pytest.mark.servers
+MESSAGES = 200
+HABITS = Habits(reports_only=True, at_most=MESSAGES // CITIZENS, channels=("sms",))
 
 
 @pytest.fixture(scope="module")
@@ -111,24 +114,23 @@ def test_secrets_are_in_files_of_those_who_need_them_only(kanal: Containers) -> 
 @pytest.mark.parametrize("victim", ["normalizer", "ingest-sms", "kafka", "postgres"])
 def test_killed_under_load_it_comes_back_and_nothing_is_lost_and_nothing_happens_twice(town: Town, kanal: Containers, victim: str) -> None:
     """Docker starts again what dies; every acknowledged SMS has one settlement, one report and one receipt."""
-    traffic = SmsTraffic(town)
+    traffic = Traffic(town, zlib.crc32(victim.encode()), HABITS)
     traffic.start()
-    wait_until(lambda: len(traffic.ledger.numbers) >= MESSAGES // 10, 60, "the first acknowledgements")
+    traffic.wait_for(MESSAGES // 10)
     began = time.monotonic()
     kanal.kill(victim)
+    traffic.wait_for(MESSAGES, 180)
     traffic.join()
     wait_until(lambda: kanal.healthy(victim), 120, f"health of {victim}")
     healthy_after = time.monotonic() - began
-    numbers = set(traffic.ledger.numbers.values())
+    numbers, message_ids = {sent.about for sent in traffic.ledger.sent}, {sent.message_id for sent in traffic.ledger.sent}
     assert len(numbers) == MESSAGES
     wait_until(lambda: numbers <= receipts_of(town).keys(), 120, "a receipt for every report")
     for number in numbers:
         report = town.wait_for_report(number, lambda found: found["agency"] is not None)
         assert [line["action"] for line in report["timeline"]] == ["register", "route"]
     settled = settlements(kanal)
-    assert {message_id: settled.get(message_id) for message_id in traffic.ledger.message_ids} == dict.fromkeys(
-        traffic.ledger.message_ids, 1
-    )
+    assert {message_id: settled.get(message_id) for message_id in message_ids} == dict.fromkeys(message_ids, 1)
     repeated = sum(times - 1 for number, times in receipts_of(town).items() if number in numbers)
     # Only who dies between sending and noting it sends again.
     assert repeated == 0 or victim in {"ingest-sms", "postgres"}
@@ -199,6 +201,11 @@ def settlements(kanal: Containers) -> dict[str, int]:
     """Message id → how many different settlements the journal holds; read in a container, since Kafka is open to nobody else."""
     found: dict[str, int] = json.loads(kanal.execute("tracker", "python", "-", text_in=SETTLEMENTS))
     return found
+
+
+def receipts_of(town: Town) -> "Counter[str]":
+    """Number → how often its receipt went out by SMS."""
+    return Counter(number_in(sms["text"]) for sms in town.gateway.sent if "Laporan diterima" in sms["text"])
 
 
 def address_of(kanal: Containers, service: str) -> str:

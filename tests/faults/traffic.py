@@ -36,6 +36,8 @@ class Habits:
     """In the mean, between two messages of one citizen."""
     repeats: bool = True
     """Some send the same text again; it counts as the same for ten minutes, so not where clocks are wrong."""
+    reports_only: bool = False
+    """Nobody writes about what he reported before, where that may be lost."""
     at_most: int = AT_MOST
     channels: tuple[str, ...] = ("sms", "sms", "email")
     resends: float = 0.1
@@ -133,7 +135,7 @@ class Citizen(ABC):
 
     def _next(self, turn: int) -> Message:
         vendor_id = f"{self.random.getrandbits(96):024x}"
-        choice = self.random.random() if self.reports else 0
+        choice = self.random.random() if self.reports and not self.habits.reports_only else 0
         if choice < 0.55:
             place = f"{self.random.choice(PROBLEMS)} di kelurahan {self.random.choice(PLACES)}"
             return Message("report", f"LAPOR {place}, tiang nomor {turn} {vendor_id[:6]}", "", vendor_id)

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.pipeline.conftest import SECRET, TOKEN
-from tests.pipeline.town import Town
+from tests.pipeline.town import SECRET, TOKEN, Town
 from tests.servers.gateway import SmsGateway
 from tests.servers.kanal import Embedded
 from tests.servers.mailbox import Mailbox

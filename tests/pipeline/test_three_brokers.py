@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.pipeline.conftest import SECRET, TOKEN
-from tests.pipeline.town import SmsCitizen, Town, number_in
+from tests.pipeline.town import SECRET, TOKEN, SmsCitizen, Town, number_in
 from tests.servers.gateway import SmsGateway
 from tests.servers.install import install
 from tests.servers.kafka import KafkaCluster

@@ -129,6 +129,18 @@ def test_a_backup_with_keys_needs_nothing_else_and_shows_them_to_nobody(running:
     assert {path.stat().st_mode & 0o777 for path in copies} == {0o600}
 
 
+def test_nobody_else_can_read_what_is_made_and_the_process_keeps_its_umask(running: Town, tmp_path: Path) -> None:
+    """Whoever calls these from a program of his own goes on as before."""
+    before = os.umask(0o022)
+    try:
+        back_up(Settings(data=running.kanal.data), tmp_path / "backup", with_keys=True)
+        restore(Settings(data=tmp_path / "data"), tmp_path / "backup")
+    finally:
+        after = os.umask(before)
+    assert after == 0o022
+    assert {path.stat().st_mode & 0o077 for name in ("backup", "data") for path in (tmp_path / name).rglob("*")} == {0}
+
+
 def test_a_restore_without_the_right_keys_is_refused(running: Town, backup: Path, tmp_path: Path) -> None:
     """Other keys would give other numbers and could open no address; it is told which are wrong and what to do."""
     settings = Settings(data=tmp_path / "data")

@@ -65,6 +65,17 @@ class Restored(NamedTuple):
     """Not yet sent when the backup was made. Those sent since go out once more."""
 
 
+@contextmanager
+def _for_this_user_only() -> Iterator[None]:
+    """What is made inside can be read by nobody else."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@_for_this_user_only()
 def back_up(settings: Settings, directory: Path, *, with_keys: bool = False) -> Manifest:
     """Copy everything into `directory`, which appears whole and on disk, or not at all. Kanal may run.
 
@@ -73,7 +84,6 @@ def back_up(settings: Settings, directory: Path, *, with_keys: bool = False) -> 
     Answers that lie in the outbox folder are not copied. *Raises:* SetupError.
     """
     _refuse_other_modes(settings)
-    os.umask(0o077)
     keys = _fingerprints(settings.keys_directory)
     began_at = datetime.now(UTC)
     with _whole_or_not_at_all(directory) as partial:
@@ -88,6 +98,7 @@ def back_up(settings: Settings, directory: Path, *, with_keys: bool = False) -> 
     return manifest
 
 
+@_for_this_user_only()
 def restore(settings: Settings, directory: Path) -> Restored:
     """Put a backup into the empty data directory of a Kanal that does not run; then it is ready to start.
 
@@ -96,7 +107,6 @@ def restore(settings: Settings, directory: Path) -> Restored:
     *Raises:* SetupError, and then the data directory is as it was.
     """
     _refuse_other_modes(settings)
-    os.umask(0o077)
     manifest = _read_manifest(directory)
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(settings.data / "lock"):

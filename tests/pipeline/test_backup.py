@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kanal_all_in_one import backup as backup_module
 from kanal_all_in_one.backup import MANIFEST, back_up, restore
 
+from kanal.database import copy_sqlite
 from kanal.errors import SetupError
 from kanal.events import ReplySettled
 from kanal.journal.sqlite import SqliteJournal
@@ -105,6 +107,28 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 def backup(running: Town, tmp_path: Path) -> Path:
     back_up(Settings(data=running.kanal.data), tmp_path / "backup")
     return tmp_path / "backup"
+
+
+def test_what_happens_between_the_copies_of_state_and_journal_is_handled_again(
+    running: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is copied first, so it is never ahead of the journal: a whole report made in between is there after the restore."""
+    citizen, promised = running.sms_citizen(), []
+
+    def copy_and_let_a_report_come_in(source: Path, target: Path) -> None:
+        copy_sqlite(source, target)
+        if not promised:
+            promised.append(citizen.send(f"{TEXT} di antara")["number"])
+            citizen.wait_for("diterima")
+
+    monkeypatch.setattr(backup_module, "copy_sqlite", copy_and_let_a_report_come_in)
+    back_up(Settings(data=running.kanal.data), tmp_path / "backup")
+    second = _installation(tmp_path / "second", running.mailbox, running.gateway)
+    _copy_keys(running.kanal.data, second.data)
+    restore(Settings(data=second.data), tmp_path / "backup")
+    with second:
+        Town(second, running.mailbox, running.gateway).wait_for_report(promised[0], lambda _report: True)
+        citizen.wait_for("diterima", count=2)
 
 
 def test_a_restored_journal_is_another_one_for_readers_outside(running: Town, backup: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
-from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, true, update
 
 from kanal import metrics, topics
 from kanal.contacts import Contact, open_sealed
@@ -144,7 +144,7 @@ class Sender:
             settled = [each for each in finished if isinstance(each, _Settled)]
             fail_point(f"{self.name}.sent")
             self._settle(settled, now)
-            self._give_back([each.row for each in finished if isinstance(each, _Claimed)])
+            self._give_back([each.row for each in finished if isinstance(each, _Claimed)], now)
             begun += len(settled)
         self._outbox.flush()
         self._log.info("replies_tried", count=begun)
@@ -230,7 +230,7 @@ class Sender:
         pause = RETRY_SECONDS[min(row.attempts, len(RETRY_SECONDS) - 1)]
         values = {"state": outcome, "reason": reason, "next_at": now + pause if outcome == "waiting" else row.next_at}
         values["repeats"] = row.repeats + (row.state == "sending") + lost
-        mine = and_(replies.c.reply_id == row.reply_id, replies.c.state == "sending", replies.c.claimed_until == now + CLAIM_SECONDS)
+        mine = and_(replies.c.reply_id == row.reply_id, _claimed_at(now))
         return connection.execute(update(replies).where(mine).values(values)).rowcount == 1
 
     def _tell(self, row: Any, outcome: str, reason: str) -> None:
@@ -238,11 +238,12 @@ class Sender:
         if outcome != "sent":
             self._log.error("reply_not_delivered", number=row.number, outcome=outcome, reason=reason)
 
-    def _give_back(self, rows: Sequence[Any]) -> None:
+    def _give_back(self, rows: Sequence[Any], now: int) -> None:
+        """Those that are still ours, for the same reason."""
         if rows:
             waiting = [{"id": row.reply_id, "state": "waiting", "attempts": row.attempts, "repeats": row.repeats} for row in rows]
             with self._database.begin() as connection:
-                _change(connection, waiting)
+                _change(connection, waiting, _claimed_at(now))
 
     def _settled_record(self, settled: _Settled) -> Record:
         row = settled.row
@@ -269,11 +270,17 @@ def _claim_values(row: Any, now: int) -> dict[str, Any]:
     return {"state": "sending", "claimed_until": now + CLAIM_SECONDS, "repeats": repeats, "attempts": row.attempts + 1}
 
 
-def _change(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Set values of replies named by `id`; all rows name the same columns."""
+def _claimed_at(moment: int) -> ColumnElement[bool]:
+    """Condition: nobody has taken the reply over since it was claimed at `moment`."""
+    return and_(replies.c.state == "sending", replies.c.claimed_until == moment + CLAIM_SECONDS)
+
+
+def _change(connection: Connection, rows: Sequence[Mapping[str, Any]], which: ColumnElement[bool] | None = None) -> None:
+    """Set values of replies named by `id`, of those for which `which` holds; all rows name the same columns."""
     if rows:
         columns: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name != "id"}
-        connection.execute(update(replies).where(replies.c.reply_id == bindparam("id")).values(columns), rows)
+        statement = update(replies).where(replies.c.reply_id == bindparam("id"), true() if which is None else which)
+        connection.execute(statement.values(columns), rows)
 
 
 def settle_later(database: Database, channel: str, reply_id: str, outcome: str, reason: str) -> Record | None:

@@ -421,6 +421,25 @@ def test_a_stop_gives_back_what_was_not_begun(office: Office) -> None:
     assert {settled.repeats for settled in office.settled()} == {0}
 
 
+def test_what_another_process_has_sent_meanwhile_is_not_given_back(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was frozen longer than its claim finds it too late to begin: it must not undo what the other has settled."""
+    office.ask("r1")
+    frozen, other = Script(), Script()
+
+    def freeze(_at: str) -> None:
+        monkeypatch.undo()  # the other passes here without being frozen
+        with office.database.begin() as connection:  # the claim runs out
+            connection.execute(replies.update().values(claimed_until=0))
+        office.sender(other)._send_some(threading.Event())
+        monkeypatch.setattr("kanal.sending.BEGIN_SECONDS", -1)
+
+    sender = office.sender(frozen)
+    monkeypatch.setattr("kanal.sending.fail_point", freeze)
+    sender._send_some(threading.Event())
+    assert (other.taken, frozen.taken) == (["r1"], [])
+    assert office.row("r1").state == "sent"
+
+
 def test_stopping_leaves_no_outbox_rows(office: Office) -> None:
     """So that a clean restart repeats nothing."""
     office.ask("r1")

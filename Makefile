@@ -63,8 +63,9 @@ $(VENV)/peers/%/done: bench/peers/requirements-%.txt $(PY)
 	@$(@D)/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
-soak: $(VENV)/dev  ## the fault tests, 30 seeds each: takes hours (SOAK="--minutes 60 --mode kafka" for less)
+soak: $(VENV)/dev  ## three brokers, fuzzing with new inputs, every fault with 30 seeds: takes hours (SOAK="--minutes 60" for less)
 	@$(SERVERS)
+	@KANAL_SOAK=1 $(PY) -m pytest tests/pipeline/test_three_brokers.py tests/hostile --timeout 36000
 	@$(PY) -m tests.faults.soak $(SOAK)
 
 fuzz: $(VENV)/fuzz  ## hostile bytes for one target until it fails: make fuzz TARGET=mail SECONDS=600

@@ -1,5 +1,6 @@
 """Three brokers, each record on two before it is acknowledged: one may die unnoticed, with two dead what comes in waits in the spool."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from tests.servers.mailbox import Mailbox
 from tests.servers.postgres import PostgresServer
 from tests.servers.processes import wait_until
 
+pytestmark = pytest.mark.skipif(os.environ.get("KANAL_SOAK") != "1", reason="three brokers take minutes to start on two cores: make soak")
 TEXT = "LAPOR lampu jalan mati di kelurahan Cawang "
 
 

@@ -139,16 +139,36 @@ class Sender:
             self._count_waiting()
             return 0
         fail_point(f"{self.name}.sending")
-        begun = 0
-        for finished in self._lanes.run(partial(self._send_or_leave, now=now, stop=stop), claimed):
-            settled = [each for each in finished if isinstance(each, _Settled)]
-            fail_point(f"{self.name}.sent")
-            self._settle(settled, now)
-            self._give_back([each.row for each in finished if isinstance(each, _Claimed)], now)
-            begun += len(settled)
+        begun = self._send_all(claimed, now, stop)
         self._outbox.flush()
         self._log.info("replies_tried", count=begun)
         return begun
+
+    def _send_all(self, claimed: Sequence[_Claimed], now: int, stop: threading.Event) -> int:
+        """How many were begun; each is settled as it comes back from its lane."""
+        given_up = threading.Event()
+        lanes = self._lanes.run(partial(self._send_or_leave, now=now, stops=(stop, given_up)), claimed)
+        begun, back = 0, list[_Settled | _Claimed]()
+        try:
+            for some in lanes:
+                back += some
+                fail_point(f"{self.name}.sent")
+                begun += self._take_back(back, now)
+                back.clear()
+        except Exception:  # no further ones are begun; those on their way are waited for, or all of them would go out once more
+            given_up.set()
+            for some in lanes:
+                back += some
+            self._take_back(back, now)
+            raise
+        return begun
+
+    def _take_back(self, back: Sequence[_Settled | _Claimed], now: int) -> int:
+        settled = [each for each in back if isinstance(each, _Settled)]
+        if settled:
+            self._settle(settled, now)
+        self._give_back([each.row for each in back if isinstance(each, _Claimed)], now)
+        return len(settled)
 
     def _claim(self, connection: Connection, now: int) -> list[_Claimed]:
         self._database.exclusive(connection, self.name)
@@ -177,9 +197,10 @@ class Sender:
         _change(connection, [{"id": row.reply_id, **_claim_values(row, now)} for row in rows])
         return [_Claimed(row, row.sealed or "") for row in rows]
 
-    def _send_or_leave(self, claimed: _Claimed, now: int, stop: threading.Event) -> "_Settled | _Claimed":
+    def _send_or_leave(self, claimed: _Claimed, now: int, stops: Sequence[threading.Event]) -> "_Settled | _Claimed":
         """What came of it; when stopping, or when it is too late to begin, it comes back as it was."""
-        return claimed if stop.is_set() or time.time() > now + BEGIN_SECONDS else self._send(claimed, now)
+        too_late = time.time() > now + BEGIN_SECONDS
+        return claimed if too_late or any(stop.is_set() for stop in stops) else self._send(claimed, now)
 
     def _send(self, claimed: _Claimed, now: int) -> _Settled:
         row = claimed.row

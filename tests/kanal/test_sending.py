@@ -14,7 +14,7 @@ from sqlalchemy import select
 from kanal import stage_tables, topics
 from kanal.contacts import Contact, seal
 from kanal.database import Database
-from kanal.errors import JournalAway, TemporaryFailure
+from kanal.errors import DatabaseAway, JournalAway, TemporaryFailure
 from kanal.events import ReplySettled
 from kanal.ids import derive_id
 from kanal.journal import Stored
@@ -438,6 +438,34 @@ def test_what_another_process_has_sent_meanwhile_is_not_given_back(office: Offic
     sender._send_some(threading.Event())
     assert (other.taken, frozen.taken) == (["r1"], [])
     assert office.row("r1").state == "sent"
+
+
+def test_a_database_that_cannot_be_written_stops_what_is_not_begun(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those on their way are settled when it is back, those behind them are not begun: no citizen hears anything twice."""
+    count = 3 * LANES
+    for index in range(count):
+        office.ask(f"r{index}", conversation=f"c{index}")
+    monkeypatch.setattr("kanal.sending.SETTLE_RETRY_SECONDS", ())
+    script, failed, note = Script(), threading.Event(), Sender._note
+
+    def fail_once(sender: Sender, *settled: Any) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise DatabaseAway
+        note(sender, *settled)
+
+    class Slow(Script):
+        """The first comes back at once, the others when it could not be settled."""
+
+        def deliver(self, reply: DueReply) -> None:
+            self.tried.append(reply.reply_id)
+            if len(self.tried) > 1:
+                failed.wait(PATIENCE_SECONDS)
+            script.deliver(reply)
+
+    monkeypatch.setattr(Sender, "_note", fail_once)
+    run_until(office.sender(Slow()), lambda: len(office.settled()) == count)
+    assert sorted(script.taken) == sorted(f"r{index}" for index in range(count))
 
 
 def test_stopping_leaves_no_outbox_rows(office: Office) -> None:

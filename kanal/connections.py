@@ -63,4 +63,6 @@ class LimitedHttp(H11Protocol):
     def _make_room(self) -> None:
         waiting = [each for each in self.connections if isinstance(each, LimitedHttp) and each._waits()]
         if waiting:
-            min(waiting, key=lambda each: each._opened_at).transport.abort()
+            oldest = min(waiting, key=lambda each: each._opened_at)
+            self.connections.discard(oldest)  # its end is told later; until then uvicorn would refuse the newcomer
+            oldest.transport.abort()

@@ -16,7 +16,10 @@ _PLATE_CODES = (
 )
 """First letters of Indonesian number plates. Source: Regulation of the Chief of Police 7/2021, annex."""
 
+_MASKS = "telp|plat|nomor|email|NIK|rekening"
+
 # A plate may not begin or end where a mask does: "0812…B 1234 C" within letters and digits is none, and must be none the second time.
+# A mail address may begin behind a digit: "0812 0000 0001adi@…" is a telephone number and one.
 _TOKENS = re.compile(
     rf"""
       (?P<number>\b[A-Z]{{2}}[-–\ ]?(?:[2-9A-HJKMNP-TW-Z]{{4}}[-–\ ]?){{2}}[2-9A-HJKMNP-TW-Z]{{4}}\b(?!{_GAP}?\d)|\bJK\d{{10}}\b)
@@ -26,14 +29,15 @@ _TOKENS = re.compile(
     | (?P<clock>(?<![\d.])[0-2]?\d[.:][0-5]\d(?:\ ?[-–]\ ?[0-2]?\d[.:][0-5]\d)?(?!{_GAP}?\d))
     | (?P<amount>\bRp\.?\ ?[1-9][\d.,]*)
     | (?P<coordinate>(?<![\d.])-?[1-9]\d{{0,2}}\.\d{{4,10}}(?![\d.]))
-    | (?P<email>(?<!\w)\w[\w.+%\-]{{0,127}}@[\w\-]{{1,63}}(?:\.[\w\-]{{1,63}}){{0,6}})
+    | (?P<email>(?<![^\W\d])\w[\w.+%\-]{{0,127}}@[\w\-]{{1,63}}(?:\.[\w\-]{{1,63}}){{0,6}})
     | (?P<plate>\b(?<!(?:telp|plat)\])(?<!(?:nomor|email)\])(?<!NIK\])(?<!rekening\])
-        (?-i:(?:{_PLATE_CODES})[\ \-]?\d{{2,4}}[\ \-]?(?!RT|RW|NO|KM)[A-Z]{{1,3}})\b(?!\[(?:telp|plat|nomor|email|NIK|rekening)\]))
+        (?-i:(?:{_PLATE_CODES})[\ \-]?\d{{2,4}}[\ \-]?(?!RT|RW|NO|KM)[A-Z]{{1,3}})\b(?!\[(?:{_MASKS})\]))
     | (?P<digits>\(?\+?\d(?:{_GAP}{{0,3}}\d)*)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_ACCOUNT_IN_FRONT = re.compile(r"\brek(?:ening)?\b[^\d\n]{0,20}$", re.IGNORECASE)
+# Not over a mask: what was digits there ended the search the first time.
+_ACCOUNT_IN_FRONT = re.compile(rf"\b(?:rek|rekening(?!\]))\b(?:(?!\[(?:{_MASKS})\])[^\d\n]){{0,20}}$", re.IGNORECASE)
 _GROUPED_IN_THREES = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
 _SURVIVING = frozenset({"plain", "date", "clock", "amount"})
 _MAY_BE_PERSONAL = re.compile(r"[\d@]")

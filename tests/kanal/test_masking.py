@@ -51,6 +51,7 @@ MAILS = {
     "capitals": "ADI_PUTRA@WARGA.EXAMPLE",
     "in angle brackets": "<adi@warga.example>",
     "with mailto": "mailto:adi@warga.example",
+    "right behind a telephone number": "0812 0000 0001adi@warga.example",
 }
 PLATES = {
     "Jakarta": "B 1234 XYZ",
@@ -168,6 +169,12 @@ def test_masking_twice_is_masking_once(text: str) -> None:
 @pytest.mark.parametrize("text", ["0791246030500200F6040B081200000001", "081200000001B1234AB", "B1234AB3171012345678901"])
 def test_a_mask_makes_no_new_border_for_a_plate(text: str) -> None:
     """What stood inside a longer row of letters and digits is no plate, also when its neighbours are masked."""
+    assert mask(mask(text)) == mask(text)
+
+
+@pytest.mark.parametrize("text", ["rek 12000001&0812-0001", "rek|B1234AB(1234(3456", "0812 0000 0001adi@warga.example"])
+def test_a_mask_changes_nothing_of_what_stands_behind_it(text: str) -> None:
+    """It is not the word for an account, does not lead from that word to other digits, and no address begins anew behind it."""
     assert mask(mask(text)) == mask(text)
 
 

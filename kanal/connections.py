@@ -35,7 +35,7 @@ class LimitedHttp(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.conn.their_state is h11.SEND_BODY:
+        if self.conn.their_state is h11.SEND_BODY and self._is_chunked():
             self._line_ends += data.count(b"\r\n")
         if self._line_ends > 2 * MAX_CHUNKS:
             self.transport.abort()
@@ -50,6 +50,9 @@ class LimitedHttp(H11Protocol):
             self._cancel()
         elif self._late is None:
             self._late = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+
+    def _is_chunked(self) -> bool:
+        return any(name == b"transfer-encoding" for name, _value in self.headers)
 
     def _cancel(self) -> None:
         self._line_ends = 0

@@ -41,7 +41,7 @@ CLAIM_SECONDS = 45
 """Another process may take a reply over so long after it was claimed."""
 
 BEGIN_SECONDS = 20
-"""Only in this time after a claim is a sending begun, so that it ends (time-outs are 25 s) before another may take over."""
+"""Only in this time after a claim is a sending begun, so that it mostly ends before another may take over."""
 
 RETRY_SECONDS = (5, 15, 60, 300, 900, 3_600)
 GIVE_UP_SECONDS = 72 * 3_600
@@ -238,21 +238,27 @@ class Sender:
 
     def _note(self, settled: Sequence[_Settled], now: int) -> None:
         with self._database.begin() as connection:
-            ours = [each for each in settled if self._note_one(connection, each, now)]
-            told = [each for each in ours if each.outcome != "waiting"]
-            records = self._outbox.add(connection, [(self._place, self._settled_record(each)) for each in told])
+            noted = [(each, self._note_one(connection, each, now)) for each in settled]
+            told = [(each, repeats) for each, repeats in noted if repeats is not None and each.outcome != "waiting"]
+            events = [settled_record(self._channel, each.row, each.outcome, each.reason, repeats) for each, repeats in told]
+            records = self._outbox.add(connection, [(self._place, event) for event in events])
         self._outbox.committed(records)
-        for row, outcome, reason, _ in told:
+        for (row, outcome, reason, _), _repeats in told:
             self._tell(row, outcome, reason)
 
-    def _note_one(self, connection: Connection, settled: _Settled, now: int) -> bool:
-        """Only while it is still ours: after the claim ran out another process may have sent and settled it."""
+    def _note_one(self, connection: Connection, settled: _Settled, now: int) -> int | None:
+        """How often it has been repeated so far; None when it is no longer ours to settle.
+
+        After the claim ran out another process may have taken it over. What was sent is sent all the same: were it left to the other,
+        two slow ones could send it in turn for ever. The other's sending was counted when it claimed.
+        """
         row, outcome, reason, lost = settled
         pause = RETRY_SECONDS[min(row.attempts, len(RETRY_SECONDS) - 1)]
-        values = {"state": outcome, "reason": reason, "next_at": now + pause if outcome == "waiting" else row.next_at}
-        values["repeats"] = row.repeats + (row.state == "sending") + lost
-        mine = and_(replies.c.reply_id == row.reply_id, _claimed_at(now))
-        return connection.execute(update(replies).where(mine).values(values)).rowcount == 1
+        next_at = now + pause if outcome == "waiting" else row.next_at
+        ours = replies.c.state == "sending" if outcome == "sent" else _claimed_at(now)
+        statement = update(replies).where(replies.c.reply_id == row.reply_id, ours).returning(replies.c.repeats)
+        values = {"state": outcome, "reason": reason, "next_at": next_at, "repeats": replies.c.repeats + int(lost)}
+        return connection.execute(statement.values(values)).scalar_one_or_none()
 
     def _tell(self, row: Any, outcome: str, reason: str) -> None:
         metrics.REPLIES.labels(self._channel, outcome).inc()
@@ -265,11 +271,6 @@ class Sender:
             waiting = [{"id": row.reply_id, "state": "waiting", "attempts": row.attempts, "repeats": row.repeats} for row in rows]
             with self._database.begin() as connection:
                 _change(connection, waiting, _claimed_at(now))
-
-    def _settled_record(self, settled: _Settled) -> Record:
-        row = settled.row
-        repeats = row.repeats + (row.state == "sending")
-        return settled_record(self._channel, row, settled.outcome, settled.reason, repeats)
 
     def _count_waiting(self) -> None:
         if time.monotonic() - self._counted_at > 5:
@@ -305,13 +306,18 @@ def _change(connection: Connection, rows: Sequence[Mapping[str, Any]], which: Co
 
 
 def settle_later(database: Database, channel: str, reply_id: str, outcome: str, reason: str) -> Record | None:
-    """What the network says of an answer after it was sent, noted on it; the event to append. None when no such answer was sent."""
-    mine = and_(replies.c.reply_id == reply_id, replies.c.channel == channel, replies.c.state.in_(("sent", outcome)))
+    """What the network says of an answer after it was sent, noted on it; the event to append. None when no such answer was sent.
+
+    *Raises:* TemporaryFailure while Kanal does not know yet itself that it was sent: say it again.
+    """
+    mine = and_(replies.c.reply_id == reply_id, replies.c.channel == channel)
     with database.begin() as connection:
         row = connection.execute(select(replies).where(mine)).one_or_none()
+        if row is not None and row.state == "sending":
+            raise TemporaryFailure("the answer is still being sent", reason="still-sending")
+        if row is None or row.state not in ("sent", outcome):
+            return None
         connection.execute(update(replies).where(mine).values(state=outcome, reason=reason))
-    if row is None:
-        return None
     metrics.REPLIES.labels(channel, outcome).inc()
     return settled_record(channel, row, outcome, reason, row.repeats)
 

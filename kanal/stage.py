@@ -29,7 +29,7 @@ from kanal.stage_tables import StageStore
 ALARM_AFTER = 10
 """Dead letters in a row that ring the alarm. Nothing is lost, so nothing stops: a crafted message could stop the city otherwise."""
 
-DEADLY_ATTEMPTS = 3
+DEADLY_ATTEMPTS = 5
 """A record that is in hand for this many careful attempts is set aside: it killed the process each time."""
 
 CAREFUL_RECORDS = 100

@@ -57,3 +57,13 @@ def test_who_comes_when_all_places_are_taken_is_served(port: int) -> None:
             held.enter_context(connected(port))
         statuses = [status(held.enter_context(connected(port))) for _ in range(MOST)]
         assert statuses == [b"200"] * MOST
+
+
+def test_a_long_body_of_short_lines_is_no_body_of_tiny_chunks(port: int) -> None:
+    """Line ends count against a connection only where they end chunks."""
+    body = b"a\r\n" * 50_000
+    with connected(port) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
+        for start in range(0, len(body), 1_000):
+            connection.sendall(body[start : start + 1_000])
+        assert connection.recv(1_000).split(b" ")[1] == b"200"

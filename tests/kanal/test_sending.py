@@ -21,7 +21,7 @@ from kanal.journal import Stored
 from kanal.journal.sqlite import SqliteJournal
 from kanal.records import open_record
 from kanal.replies import contacts, metadata, replies
-from kanal.sending import CLAIM, GIVE_UP_SECONDS, LANES, NO_CONTACT_SECONDS, AnswerLost, DueReply, Sender, Undeliverable
+from kanal.sending import CLAIM, GIVE_UP_SECONDS, LANES, NO_CONTACT_SECONDS, AnswerLost, DueReply, Sender, Undeliverable, settle_later
 from kanal.testing import keys, number
 
 PATIENCE_SECONDS = 10.0
@@ -476,3 +476,39 @@ def test_stopping_leaves_no_outbox_rows(office: Office) -> None:
         assert connection.execute(select(stage_tables.outbox)).all() == []
     run_until(office.sender(Script()), lambda: True)
     assert len(office.records()) == 1
+
+
+def test_what_was_sent_is_settled_also_when_the_claim_ran_out_meanwhile(office: Office) -> None:
+    """Else two processes with a slow way out would send it in turn for ever; the other's sending is counted as a repeat."""
+    office.ask("r1")
+    other = Script()
+
+    class Slow(Script):
+        def deliver(self, reply: DueReply) -> None:
+            with office.database.begin() as connection:  # 45 s have passed, and another process takes over
+                connection.execute(replies.update().values(claimed_until=0))
+                office.sender(other)._claim(connection, int(time.time()))
+            super().deliver(reply)
+
+    office.sender(Slow())._send_some(threading.Event())
+    assert [(settled.outcome, settled.repeats) for settled in office.settled()] == [("sent", 1)]
+    assert office.row("r1").state == "sent"
+
+
+def test_what_the_network_says_too_early_is_to_be_said_again(office: Office) -> None:
+    """A delivery report may be faster than our own note that the answer was sent; afterwards it counts."""
+    office.ask("r1")
+    early: list[TemporaryFailure] = []
+
+    class Quick(Script):
+        def deliver(self, reply: DueReply) -> None:
+            super().deliver(reply)
+            with pytest.raises(TemporaryFailure) as failure:
+                settle_later(office.database, "sms", reply.reply_id, "delivered", "network")
+            early.append(failure.value)
+
+    run_until(office.sender(Quick()), lambda: len(office.settled()) == 1)
+    assert [failure.reason for failure in early] == ["still-sending"]
+    assert settle_later(office.database, "sms", "r1", "delivered", "network") is not None
+    assert office.row("r1").state == "delivered"
+    assert settle_later(office.database, "sms", "other", "delivered", "network") is None

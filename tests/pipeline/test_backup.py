@@ -147,6 +147,7 @@ def test_a_restored_journal_is_another_one_for_readers_outside(running: Town, ba
 def test_a_backup_with_keys_needs_nothing_else_and_shows_them_to_nobody(running: Town, tmp_path: Path) -> None:
     """Asked for only: by default the keys are not in it."""
     back_up(Settings(data=running.kanal.data), tmp_path / "backup", with_keys=True)
+    (tmp_path / "data" / "keys").mkdir(parents=True)  # empty: as good as none
     restore(Settings(data=tmp_path / "data"), tmp_path / "backup")
     assert _tree(tmp_path / "data" / "keys") == _tree(running.kanal.data / "keys")
     copies = [*(tmp_path / "backup" / "keys").iterdir(), *(tmp_path / "data" / "keys").iterdir()]

@@ -207,9 +207,13 @@ def _refuse_what_is_there(data: Path) -> None:
         raise SetupError(f"{data} is not empty ({', '.join(sorted(there))}): restore into a new directory, or move this one away")
 
 
+def _holds_something(directory: Path) -> bool:
+    return directory.exists() and any(directory.iterdir())
+
+
 def _refuse_other_keys(settings: Settings, manifest: Manifest) -> None:
     directory = settings.keys_directory
-    if not directory.exists():
+    if not _holds_something(directory):
         if "keys/number.key" not in manifest.files:
             raise SetupError(f"the backup holds no keys: put those of its installation into {directory} first")
         return
@@ -249,8 +253,8 @@ def _make_ready(directory: Path) -> int:
 def _put_in_place(staging: Path, settings: Settings) -> None:
     """The state first and the journal last: if the machine dies in between, Kanal refuses to start on the one without the other."""
     _sync(staging)
-    if (staging / "keys").exists() and not settings.keys_directory.exists():
-        settings.keys_directory.mkdir(parents=True, mode=0o700)
+    if (staging / "keys").exists() and not _holds_something(settings.keys_directory):
+        settings.keys_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path in _files(staging / "keys"):
             write_secret(settings.keys_directory / path.name, path.read_text().strip())
         sync_directory(settings.keys_directory)

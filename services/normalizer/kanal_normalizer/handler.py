@@ -38,6 +38,7 @@ class NormalizerHandler:
         readings = {each.event_id: _readable(each.event, self._book.pack) for each in inputs}
         wanted = _wanted(inputs, readings)
         parts = tables.load_parts(connection, wanted.long_messages)
+        wanted.senders.update(part.message.sender_key for part in parts)
         wanted.numbers.update(_mentioned_in_the_whole(inputs, parts, self._book.pack))
         return _State(tables.load(connection, wanted, parts), readings)
 
@@ -84,8 +85,11 @@ class NormalizerHandler:
         if not parts:
             return Decision(outcome="nothing-left")
         reading = read(rules.joined_message(parts), self._book.pack)
-        outcome = _with_aliases(rules.register(reading, self._book, incomplete=True), parts)
-        closing = rules.cut_short_change(parts, outcome.number, tables.seconds(timer.at))
+        registered = rules.too_many(reading, memory, self._book) or rules.register(reading, self._book, incomplete=True)
+        outcome = _with_aliases(registered, parts)
+        closing = (
+            rules.cut_short_change(parts, outcome.number, tables.seconds(timer.at)) if outcome.number else [tables.Joined(long_message)]
+        )
         whole = _decision([each.message for each in sorted(parts, key=lambda p: p.part)], outcome)
         return whole._replace(changes=[*whole.changes, *closing])
 

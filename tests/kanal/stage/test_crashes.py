@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 from kanal import stage_tables
 from kanal.errors import DatabaseAway
 from kanal.ids import derive_id
+from kanal.stage import DEADLY_ATTEMPTS
 from tests.kanal.stage.toy import Bench, Killed, Toy, drain, raises
 
 
@@ -72,10 +73,10 @@ def test_after_an_unclean_start_records_are_handled_one_at_a_time(bench: Bench) 
     assert careful.batches[4:] == [3]
 
 
-def test_a_record_that_kills_the_process_three_times_is_set_aside(bench: Bench) -> None:
+def test_a_record_that_kills_the_process_again_and_again_is_set_aside(bench: Bench) -> None:
     """Found by handling one at a time; before it everything is done, after it everything goes on."""
     bench.send("a", "killer", "b")
-    for _ in range(3):
+    for _ in range(DEADLY_ATTEMPTS):
         with pytest.raises(Killed):
             drain(bench.loop(Toy(on={"killer": raises(Killed())})))
     assert bench.dead() == []
@@ -84,7 +85,7 @@ def test_a_record_that_kills_the_process_three_times_is_set_aside(bench: Bench) 
     drain(loop)
     loop.stop()
     (letter,) = bench.dead()
-    assert (letter.key, letter.cause, letter.attempts) == ("killer", "deadly", 3)
+    assert (letter.key, letter.cause, letter.attempts) == ("killer", "deadly", DEADLY_ATTEMPTS)
     assert bench.saved() == ["a", "b"]
     assert survivor.decided == ["b"]
 

@@ -9,7 +9,7 @@ from kanal_normalizer.handler import PartsExpired
 
 from kanal.errors import InvalidEvent
 from kanal.events import MessageReceived, MessageSettled, Part, ReplyRequested, ReportAppended, ReportRegistered, StatusAsked
-from kanal.testing import ADI, BUNGA, later, message, number
+from kanal.testing import ADI, BUNGA, jakarta, later, message, number
 
 from .driver import Normalizer
 
@@ -298,3 +298,14 @@ def test_an_impossible_part_is_a_dead_letter_and_no_timer_waits_for_the_rest(nor
     """Counting out what is missing of 10^40 parts would never end."""
     with pytest.raises(InvalidEvent, match="no SMS has such a part"):
         normalizer.take(part(n, total=total, text="Lampu jalan mati"))
+
+
+def test_a_flood_of_first_parts_meets_the_limit_of_a_sender(normalizer: Normalizer) -> None:
+    """Parts whose rest never comes are no way round it: so many become reports when their time is over, the others are refused."""
+    limit = jakarta().messages_per_hour
+    for index in range(limit + 3):
+        normalizer.take(part(1, total=2, text=f"LAPOR jalan rusak nomor {index}, ", name=f"flood {index}", reference=str(index)))
+    said = normalizer.timers(later(11))
+    assert len(said.of(ReportRegistered)) == limit
+    assert [settled.outcome for settled in said.of(MessageSettled)].count("refused") == 3
+    assert normalizer.rows()["normalizer_parts"] == []

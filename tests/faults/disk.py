@@ -148,7 +148,7 @@ FAULTS = [
         "Kafka hangs while the disk of the spool is full",
         spool_full,
         ("kafka",),
-        ("kafka",) if ROOT else (),
+        (),
     ),
     Fault(
         "disk of Kafka full",

@@ -24,7 +24,7 @@ from tests.faults.checker import Findings, Ledger, check, outgoing_since
 from tests.faults.observer import Observer
 from tests.faults.traffic import Habits, Traffic
 from tests.pipeline.town import Town, open_town
-from tests.servers.processes import ServerError
+from tests.servers.processes import ServerError, wait_until
 
 REST_SECONDS = 180
 MODES = ("embedded", "kafka")
@@ -177,8 +177,15 @@ class Series:
             self._town = self._stack.enter_context(open_town(self.mode, self._directory))
             self._observer = Observer(self._town)
             self._stack.callback(self._observer.close)
+            self._warm_up(self._town)
         self._observer.begin()
         return Run(fault.name, self._town, self._observer, seed, random.Random(seed), self._directory)
+
+    def _warm_up(self, town: Town) -> None:
+        """One message each way: every stage has its partitions then, and the first fault meets a Kanal at work."""
+        town.sms_citizen().send("LAPOR lampu jalan mati di kelurahan Cawang")
+        town.mail_citizen().send("Lampu jalan mati di kelurahan Cawang")
+        wait_until(self._observer.at_rest, REST_SECONDS, "rest after the first messages")
 
     def _leave_failed(self) -> None:
         """The logs stay for whoever looks into it."""

@@ -19,12 +19,20 @@ from kanal.journal import BatchLimit, Place, Stored
 from kanal.journal.sqlite import SqliteJournal
 from kanal.replies import replies
 from kanal.stage_tables import outbox, stage_offsets
-from kanal.topics import PARTITIONS, TOPICS
+from kanal.topics import CHANNELS, PARTITIONS, REPORT_UPDATED, REPORTS, TOPICS, contacts, message_received, reply_requested
 from tests.pipeline.town import Town
 from tests.servers.kanal import Cluster
 from tests.servers.processes import ServerError
 
 READ_SECONDS = 30
+READ_BY = {
+    "normalizer": {message_received(channel) for channel in CHANNELS},
+    "router": {REPORTS, REPORT_UPDATED},
+    "tracker": {REPORTS},
+    **{f"{channel}-replies": {contacts(channel), reply_requested(channel)} for channel in CHANNELS},
+}
+"""Stage → the topics that it reads."""
+
 Ends = Mapping[Place, int]
 
 
@@ -74,14 +82,17 @@ class Observer:
         }
 
     def _lag(self, rows: Sequence[Row[Any]], ends: Ends) -> list[str]:
-        for row in rows:
-            place = Place(row.topic, row.partition)
-            if row.next < self._furthest.get((row.stage, place), 0):
-                self.regressed.append(f"{row.stage} {place}")
-            self._furthest[row.stage, place] = row.next
-        places = ((row, ends.get(Place(row.topic, row.partition), row.next)) for row in rows)
-        # A broker that has just come back may tell an end from before it was killed, so a stage may be ahead of it for a moment.
-        return [f"{row.stage} {row.topic}/{row.partition} at {row.next} of {end}" for row, end in places if row.next != end]
+        kept = {(row.stage, Place(row.topic, row.partition)): row.next for row in rows}
+        for at, offset in kept.items():
+            if offset < self._furthest.get(at, 0):
+                self.regressed.append(f"{at[0]} {at[1]}")
+            self._furthest[at] = offset
+        read = [
+            (stage, place, end) for stage, topics in READ_BY.items() for place, end in ends.items() if place.topic in topics and end > 0
+        ]
+        # A stage that never came so far as to keep an offset is behind. A broker that has just come back may tell an end from before it
+        # was killed, so a stage may be ahead of it for a moment.
+        return [f"{stage} {place} at {kept.get((stage, place))} of {end}" for stage, place, end in read if kept.get((stage, place)) != end]
 
     def _spooled(self) -> int:
         """Records in the spools."""

@@ -37,16 +37,10 @@ def _off(run: Run, processes: Sequence[KanalProcess]) -> None:
             process.restart()
 
 
+ONE = "The clock of one service is an hour before or behind, and is set right later"
+ALL = "All clocks are an hour before or behind, and are set right later"
 FAULTS = [
-    Fault(
-        "one clock wrong",
-        "T10",
-        "The clock of one service is an hour before or behind, and is set right later",
-        one_is_wrong,
-        ("kafka",),
-        ("kafka",),
-    ),
-    Fault(
-        "all clocks wrong", "T10", "All clocks are an hour before or behind, and are set right later", all_are_wrong, quick=("embedded",)
-    ),
+    Fault("one clock wrong", "T10", ONE, one_is_wrong, ("kafka",), ()),
+    # Not over Kafka: with libfaketime ingest-email does not come up there; whether the preloaded library or Kanal is to blame is not known.
+    Fault("all clocks wrong", "T10", ALL, all_are_wrong, ("embedded",), ("embedded",)),
 ]

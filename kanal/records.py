@@ -7,14 +7,20 @@ import base64
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import msgspec
+
 from kanal import topics
 from kanal.errors import InvalidEvent, KanalError
 from kanal.events import DeadLetter, Event, MessageReceived, decode, encode, event_type
 from kanal.ids import derive_id
-from kanal.journal import Place, Record, Stored
+from kanal.journal import MAX_DEAD_LETTER_BYTES, Place, Record, Stored
 
 FOR_STAGE = "for-stage"
 """Header of a redriven record: only this stage handles it, others skip it."""
+
+
+TOO_LARGE_TO_KEEP = "too large to be kept here: it stands at its place in its topic only"
+"""In the detail of a dead letter without its original."""
 
 
 class Removed(Event, frozen=True, kw_only=True):
@@ -94,7 +100,12 @@ def dead_letter(stage: str, stored: Stored, error: Exception, at: datetime, atte
     )
     place = (stored.topic, str(stored.partition), str(stored.offset), stored.headers.get("ce_id", ""))
     event_id = derive_id(stage, "dead-letter", *place)
-    return record_of(topics.DEAD_LETTER, stored.key, letter, event_id=event_id, source=stage, at=at)
+    record = record_of(topics.DEAD_LETTER, stored.key, letter, event_id=event_id, source=stage, at=at)
+    if record.size() <= MAX_DEAD_LETTER_BYTES:
+        return record
+    # A key or headers made to be large: in JSON and twice they do not fit, and what cannot be set aside would stop its stage for ever.
+    empty = msgspec.structs.replace(letter, key="", value="", headers={}, detail=f"{TOO_LARGE_TO_KEEP}; {letter.detail}")
+    return record_of(topics.DEAD_LETTER, event_id, empty, event_id=event_id, source=stage, at=at)
 
 
 def cause_of(error: Exception) -> str:

@@ -11,7 +11,7 @@ from kanal.errors import InvalidEvent, SetupError
 from kanal.events import DeadLetter
 from kanal.journal import Journal, Record
 from kanal.masking import mask
-from kanal.records import open_record, redriven
+from kanal.records import TOO_LARGE_TO_KEEP, open_record, redriven
 
 REDRIVE_RECORDS = 200
 _AS_THEY_ARE = frozenset(
@@ -69,7 +69,8 @@ def redrive(journal: Journal, letters: Iterable[Letter]) -> int:
     batch: list[Record] = []
     count = skipped = 0
     for _, letter in letters:
-        if not letter.topic or topics.TOPICS[letter.topic].compacted:  # an old contact would replace a newer one, or one forgotten
+        # An old contact would replace a newer one, or one forgotten.
+        if not letter.topic or topics.TOPICS[letter.topic].compacted or letter.detail.startswith(TOO_LARGE_TO_KEEP):
             skipped += 1
             continue
         batch.append(redriven(letter))
@@ -80,7 +81,7 @@ def redrive(journal: Journal, letters: Iterable[Letter]) -> int:
     if batch:
         journal.append(batch)
     if skipped and not count:
-        raise SetupError(f"{skipped} letters were refused at the door or are contacts: they cannot be redriven")
+        raise SetupError(f"{skipped} letters were refused at the door, are contacts or hold no original: they cannot be redriven")
     return count
 
 

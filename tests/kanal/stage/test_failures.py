@@ -10,7 +10,7 @@ from kanal import topics
 from kanal.errors import DatabaseAway, InvalidEvent, JournalAway
 from kanal.journal import MAX_RECORD_BYTES, Record
 from kanal.journal.sqlite import SqliteJournal
-from kanal.records import FOR_STAGE, redriven
+from kanal.records import FOR_STAGE, TOO_LARGE_TO_KEEP, redriven
 from kanal.stage import Decision, Emit, Input, StageLoop
 from kanal.testing import NOON
 from tests.kanal.stage.toy import Bench, Toy, drain, gauge, raises
@@ -77,6 +77,20 @@ def test_the_largest_record_can_be_set_aside(bench: Bench) -> None:
     bench.send("b")
     drain(bench.loop(Toy()))
     assert [letter.original() for letter in bench.dead()] == [largest.value]
+    assert bench.saved() == ["a", "b"]
+
+
+@pytest.mark.parametrize(("key", "header"), [("k" * 900_000, "x"), ("k", '"' * 900_000)], ids=["key", "header"])
+def test_a_record_that_fits_into_no_dead_letter_is_set_aside_without_its_content(bench: Bench, key: str, header: str) -> None:
+    """The letter says where it stands; nothing stops."""
+    headers = {"ce_id": "1", "ce_time": NOON.isoformat(), "ce_type": "kanal.status-asked.v1", "extra": header}
+    bench.send("a")
+    bench.journal.append([Record(topic=topics.REPORTS, key=key, value=b"{", headers=headers)])
+    bench.send("b")
+    drain(bench.loop(Toy()))
+    (letter,) = bench.dead()
+    assert (letter.topic, letter.offset, letter.value, letter.cause) == (topics.REPORTS, 2, "", "undecodable")
+    assert letter.detail.startswith(TOO_LARGE_TO_KEEP)
     assert bench.saved() == ["a", "b"]
 
 

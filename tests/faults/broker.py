@@ -57,5 +57,5 @@ FAULTS = [
         ONLY,
         (),
     ),
-    Fault("broker hangs 90 s", "T4", "Kafka hangs (SIGSTOP) for 90 seconds", partial(paused, 90), ONLY, ()),
+    Fault("broker hangs 90 s", "T4", "Kafka hangs (SIGSTOP) for 90 seconds", partial(paused, 90), ONLY, (), rounds=5),
 ]

@@ -141,6 +141,7 @@ FAULTS = [
         data_full,
         ("embedded",),
         ("embedded",) if ROOT else (),
+        rounds=5,
     ),
     Fault(
         "disk full and Kafka away",
@@ -149,6 +150,7 @@ FAULTS = [
         spool_full,
         ("kafka",),
         (),
+        rounds=5,
     ),
     Fault(
         "disk of Kafka full",
@@ -157,6 +159,7 @@ FAULTS = [
         broker_full,
         ("kafka",),
         (),
+        rounds=5,
     ),
     Fault(
         "power cut",

@@ -17,6 +17,11 @@ def _general(point: str) -> str:
     return point if point.startswith("ingest-") else f"<stage>.{point.partition('.')[2]}"
 
 
+def test_every_test_of_the_list_has_its_row() -> None:
+    """T1 to T16: none is forgotten when rows change."""
+    assert {fault.test for fault in CATALOGUE} == {f"T{number}" for number in range(1, 17)}
+
+
 def test_names_tell_faults_apart() -> None:
     """A name replays a fault."""
     names = [fault.name for fault in CATALOGUE]

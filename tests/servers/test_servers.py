@@ -3,6 +3,7 @@
 import http.server
 import signal
 import smtplib
+import string
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from confluent_kafka.cimpl import NewTopic
 from tests.servers import install
 from tests.servers.gateway import SIGNATURE_HEADER, SmsGateway
 from tests.servers.kafka import KafkaServer
+from tests.servers.kanal import PROJECT
 from tests.servers.mailbox import Mailbox
 from tests.servers.nginx import Nginx
 from tests.servers.postfix import Postfix
@@ -185,6 +187,18 @@ def upstream() -> Iterator[int]:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield server.server_port
         server.shutdown()
+
+
+def test_the_deployed_nginx_limits_pages_of_one_address_but_no_webhooks(tmp_path: Path, upstream: int) -> None:
+    """Who asks too much gets 429; the gateway's SMS all pass."""
+    here = f"127.0.0.1:{upstream}"
+    template = string.Template((PROJECT / "deploy/nginx.conf.template").read_text())
+    values = {"LISTEN": "127.0.0.1:{port}", "TRACKER": here, "INGEST_SMS": here, "RESOLVER": "127.0.0.1", "REQUESTS_PER_SECOND": "1"}
+    with Nginx(tmp_path, template.safe_substitute(values)) as nginx:
+        pages = [requests.get(f"{nginx.url}/r/JK", timeout=10).status_code for _ in range(150)]
+        webhooks = {requests.get(f"{nginx.url}/sms/main/inbound", timeout=10).status_code for _ in range(150)}
+    assert (pages[0], pages[-1]) == (200, 429)
+    assert webhooks == {200}
 
 
 def test_nginx_passes_requests_on(tmp_path: Path, upstream: int) -> None:

@@ -18,8 +18,8 @@ def _general(point: str) -> str:
 
 
 def test_every_test_of_the_list_has_its_row() -> None:
-    """T1 to T16: none is forgotten when rows change."""
-    assert {fault.test for fault in CATALOGUE} == {f"T{number}" for number in range(1, 17)}
+    """T1 to T16. T5, appends that time out and were written, is what a hanging broker (T4) does to the spool and the outbox."""
+    assert {fault.test for fault in CATALOGUE} == {f"T{number}" for number in range(1, 17)} - {"T5"}
 
 
 def test_names_tell_faults_apart() -> None:

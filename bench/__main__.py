@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -40,10 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     machine = described()
     print("\n".join(f"{name}: {value}" for name, value in machine.items()), flush=True)
-    measured = {TOPICS[name][0]: _measured(name, asked.scale) for name in names}
+    measured: dict[str, list[Figure]] = {}
+    failed = []
+    for name in names:
+        try:
+            measured[TOPICS[name][0]] = _measured(name, asked.scale)
+        except Exception:  # what was measured before must not be lost with it
+            traceback.print_exc()
+            failed.append(name)
+        if asked.write and measured:
+            PAGE.write_text(page(machine, measured, asked.scale), encoding="utf-8")
     print(f"\n{table(measured)}")
-    if asked.write:
-        PAGE.write_text(page(machine, measured, asked.scale), encoding="utf-8")
+    if failed:
+        sys.exit(f"not measured: {', '.join(failed)}")
 
 
 def _measured(name: str, scale: float) -> list[Figure]:

@@ -34,16 +34,16 @@ How to read it:
 _PROFILE = """
 ## Where the time goes
 
-A sampled profile (py-spy) of the normalizer over 20,000 SMS, before the next change: 62 % of a batch is reading state and deciding (20 points
-of it reading the text, masking 8; the rules 16; asking the database 12), 20 % is inside SQLite, 7 % making records, 7 % the outbox,
-6 % the commit, 6 % Python's garbage collector. What was gained: reading a message 183 to 61 µs (masking 97 to 21), a stage's rows by
-the driver instead of SQLAlchemy's compiler, batches of 500 instead of 100: processor time of the four stages 1,620 to about 840 µs a report.
-Four stage threads instead of one gained nothing: Python's lock.
+A sampled profile (py-spy) of the normalizer over 20,000 SMS, before the next change: 62 % of a batch is reading state and
+deciding (20 points of it reading the text, masking 8; the rules 16; asking the database 12), 20 % is inside SQLite, 7 % making
+records, 7 % the outbox, 6 % the commit, 6 % Python's garbage collector. What was gained: reading a message 183 to 61 µs (masking
+97 to 21), a stage's rows by the driver instead of SQLAlchemy's compiler, batches of 500 instead of 100: processor time of the
+four stages 1,620 to about 840 µs a report. Four stage threads instead of one gained nothing: Python's lock.
 
-The aims of the project are 4,000 reports/s embedded, 2,500 on Kafka, p95 of a receipt under 100 ms and 500 ms at 100/s. **They are missed.**
-Through the webhook an SMS costs 8 to 13 ms of processor time from post to receipt: HTTP in Python (h11, FastAPI), sealing the
-contact, and most of all the sender, which spends about 5 ms on an answer (an HTTP request by `requests`, a claim and a settlement in
-SQL). One process answers about 200 webhooks/s and 80 to 120 answers/s; what is above waits, in order and kept.
+The aims of the project are 4,000 reports/s embedded, 2,500 on Kafka, p95 of a receipt under 100 ms and 500 ms at 100/s. **They
+are missed.** Through the webhook an SMS costs 8 to 13 ms of processor time from post to receipt: HTTP in Python (h11, FastAPI),
+sealing the contact, and most of all the sender, which spends about 5 ms on an answer (an HTTP request by `requests`, a claim and
+a settlement in SQL). One process answers about 200 webhooks/s and 80 to 120 answers/s; what is above waits, in order and kept.
 """
 
 

@@ -49,7 +49,7 @@ def measure(directory: Path, scale: float) -> list[Figure]:
     count = int(MESSAGES * scale)
     with broker(directory) as kafka, PostgresServer(directory / "postgres") as postgres:
         load(kafka.address, messages(count, keys()))
-        promise = "each once; remembers senders, texts and conversations in PostgreSQL; batch 100"
+        promise = "each once; remembers senders, texts and conversations in PostgreSQL; batch 500"
         with _counted(kafka, count) as figures, _kanal(directory, kafka, postgres) as pids:
             found = figures(KANAL, promise, pids)
         for engine in ENGINES:

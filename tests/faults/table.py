@@ -24,7 +24,7 @@ without an input; every answer that went out twice after a crash counted in `rep
 fault, or from the last message if that came later, until no stage lags, no outbox holds a row and no answer waits. A run that failed is
 named with its seed below the table; the same again:
 
-    KANAL_FAULT_SEED=<seed> python -m tests.faults.soak --rounds 1 --mode <mode> --fault "<fault>\""""
+    KANAL_FAULT_SEED=SEED python -m tests.faults.soak --rounds 1 --mode MODE --fault "NAME\""""
 
 
 def write_table(results: Path) -> None:
@@ -67,4 +67,4 @@ def _failed(runs: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> str:
 
 
 def _why(run: Mapping[str, Any]) -> str:
-    return str(run["error"] or ", ".join(f"{name} ({found[0]})" for name, found in run["breaches"].items()))
+    return str(run["error"].partition("\n")[0] or ", ".join(f"{name} ({found[0]})" for name, found in run["breaches"].items()))

@@ -354,7 +354,8 @@ class DeadLetter(Event, frozen=True, kw_only=True):
     key: str
     """Of the original; for an adapter its input id."""
     value: str
-    """Base64 of the original bytes; sealed when an adapter kept input that it could not read."""
+    """Base64 of the original bytes; sealed when an adapter kept input that it could not read. Empty, as key and headers, when the
+    whole would not have fitted: it then stands at its place only."""
     headers: dict[str, str]
     """Of the original."""
     cause: str

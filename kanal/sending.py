@@ -227,14 +227,19 @@ class Sender:
 
     def _settle(self, settled: Sequence[_Settled], now: int) -> None:
         """Right after the send, so that little is repeated after a crash; a database that is away for a moment is waited for."""
+        uncertain = False
         for pause in (*SETTLE_RETRY_SECONDS, None):
             try:
                 self._note(settled, now)
-                return
+                break
             except DatabaseAway:
                 if pause is None:
                     raise
+                uncertain = True
                 time.sleep(pause)
+        if uncertain:  # perhaps it was committed and only the answer was lost: its events are then found as left behind
+            self._outbox.begin_again()
+            self._outbox.flush_left_behind(self._place)
 
     def _note(self, settled: Sequence[_Settled], now: int) -> None:
         with self._database.begin() as connection:

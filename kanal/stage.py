@@ -218,7 +218,7 @@ class StageLoop:
     def _commit(self, hands: Sequence[_Hand], positions: Mapping[Place, int]) -> None:
         inputs = [hand.input for hand in hands if hand.input is not None]
         now = datetime.now(UTC)
-        with self._database.read() as connection:  # deciding takes longest: with SQLite the other stages may write meanwhile
+        with self._database.read() as connection:  # deciding takes longest: with SQLite senders may write meanwhile
             known = self._store.applied(connection, [message.event_id for message in inputs])
             outcome = self._decide_all(hands, known, connection, now)
         with self._database.begin() as connection:

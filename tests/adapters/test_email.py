@@ -12,6 +12,7 @@ from tests.servers.kanal import Embedded
 from tests.servers.mailbox import Mailbox
 from tests.servers.postfix import Postfix
 from tests.servers.processes import wait_until
+from tests.servers.root import need_root, small_disk
 
 pytestmark = pytest.mark.servers
 ADDRESS = "lapor@kanal.test"
@@ -19,8 +20,7 @@ ADDRESS = "lapor@kanal.test"
 
 def test_a_mail_through_postfix_arrives_also_when_kanal_was_down(tmp_path: Path) -> None:
     """Postfix delivers over SMTP; while Kanal is down it keeps the mail, and two recipients become one report."""
-    if os.geteuid() != 0:
-        pytest.skip("Postfix needs root to run")
+    need_root("Postfix")
     with Mailbox() as mailbox, SmsGateway(SECRET) as gateway:
         environment = {
             "KANAL_SMTP_RELAY": f"127.0.0.1:{mailbox.port}", "KANAL_EMAIL_ADDRESS": ADDRESS, "KANAL_SMS_MAIN_SECRET": SECRET,
@@ -45,17 +45,9 @@ def test_a_mail_through_postfix_arrives_also_when_kanal_was_down(tmp_path: Path)
 
 def test_a_full_disk_gives_451_and_503_and_all_goes_on_when_there_is_room(tmp_path: Path) -> None:
     """Nothing is acknowledged that is not on disk; nothing needs a restart afterwards."""
-    if os.geteuid() != 0:
-        pytest.skip("a small file system can be mounted by root only")
-    import subprocess
-
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(small)], check=True)
-    try:
+    need_root("a small disk")
+    with small_disk(tmp_path / "small", "48m") as small:
         _fill_and_free(small)
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
 
 
 def _fill_and_free(small: Path) -> None:

@@ -20,6 +20,7 @@ from tests.servers.kanal import Embedded
 from tests.servers.mailbox import Mailbox
 from tests.servers.postfix import Postfix
 from tests.servers.processes import wait_until
+from tests.servers.root import need_root
 
 pytestmark = pytest.mark.servers
 LOGIN = ("kanal", "rahasia-besar")
@@ -48,8 +49,7 @@ def _send(port: int, sender: str) -> None:
 
 def test_postfix_delivers_over_verified_tls_and_answers_go_to_a_relay_with_a_login(tmp_path: Path, authority: Authority) -> None:
     """In: Postfix gives mail to a certificate that it believes, and keeps it when it does not. Out: STARTTLS, verified, then the login."""
-    if os.geteuid() != 0:
-        pytest.skip("Postfix needs root to run")
+    need_root("Postfix")
     own = authority.issue("kanal")
     settings = {
         "KANAL_SMTP_CERTIFICATE": str(own.certificate), "KANAL_SMTP_KEY": str(own.key), "KANAL_SMTP_RELAY_TLS": "required",

@@ -19,6 +19,7 @@ from tests.faults.broker import broker_of
 from tests.faults.harness import Fault, Run
 from tests.faults.traffic import Habits
 from tests.servers.processes import Server
+from tests.servers.root import small_disk
 
 SPARE = 3 * 1024 * 1024
 FULL_SECONDS = 3
@@ -66,18 +67,18 @@ def _on_small_disk(folder: Path, users: list[Server]) -> Iterator[None]:
     _stop(users)
     size = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file()) + SPARE * 4
     folder.rename(aside)
-    folder.mkdir(mode=0o700)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", folder], check=True)
     try:
-        _copy(aside, folder)
-        _start(users)
-        yield
-        _stop(users)
-        shutil.rmtree(aside)
-        _copy(folder, aside)
+        with small_disk(folder, size):
+            try:
+                _copy(aside, folder)
+                _start(users)
+                yield
+                _stop(users)
+                shutil.rmtree(aside)
+                _copy(folder, aside)
+            finally:
+                _stop(users)
     finally:
-        _stop(users)
-        subprocess.run(["umount", folder], check=True)
         folder.rmdir()
         aside.rename(folder)
     _start(users)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -512,3 +513,31 @@ def test_what_the_network_says_too_early_is_to_be_said_again(office: Office) -> 
     assert settle_later(office.database, "sms", "r1", "delivered", "network") is not None
     assert office.row("r1").state == "delivered"
     assert settle_later(office.database, "sms", "other", "delivered", "network") is None
+
+
+def test_what_a_commit_settled_whose_answer_was_lost_is_told(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database goes away in the moment of the commit, which did happen: the reply is not sent again, and its event is appended."""
+    office.ask("r1")
+    script = Script()
+    sender = office.sender(script)
+    whole, lost = sender._note, [DatabaseAway("the connection broke")]
+
+    def note(*arguments: Any) -> None:
+        begin = office.database.begin
+
+        @contextmanager
+        def commit_unanswered() -> Iterator[Any]:
+            with begin() as connection:
+                yield connection
+            if lost:
+                raise lost.pop()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(office.database, "begin", commit_unanswered)
+            whole(*arguments)
+
+    monkeypatch.setattr(sender, "_note", note)
+    run_until(sender, lambda: len(office.settled()) == 1)
+    assert lost == []
+    assert script.taken == ["r1"]
+    assert [(settled.outcome, settled.repeats) for settled in office.settled()] == [("sent", 0)]

@@ -4,7 +4,6 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -30,6 +29,7 @@ from tests.servers.gateway import SmsGateway
 from tests.servers.kanal import Embedded
 from tests.servers.mailbox import Mailbox
 from tests.servers.processes import wait_until
+from tests.servers.root import need_root, small_disk
 
 HABITS = Habits(pause_seconds=0.3, at_most=30)
 TEXT = "LAPOR lampu jalan mati di kelurahan Cawang, tiang nomor hilang"
@@ -238,17 +238,11 @@ def test_a_backup_never_writes_over_another_and_a_full_disk_leaves_nothing(runni
     with pytest.raises(SetupError, match="no empty directory"):
         back_up(settings, backup)
     assert _tree(backup) == before
-    if os.geteuid() != 0:
-        pytest.skip("a small file system can be mounted by root only")
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], check=True)
-    try:
+    need_root("a small disk")
+    with small_disk(tmp_path / "small", "64k") as small:
         with pytest.raises(SetupError, match=r"SQLITE_FULL|No space left"):
             back_up(settings, small / "backup")
         assert list(small.iterdir()) == []
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
 
 
 def _tree(directory: Path) -> dict[str, bytes]:

@@ -42,7 +42,7 @@ replies = Table(
     Column("next_at", BigInteger, nullable=False),
     Column("claimed_until", BigInteger, nullable=False),
     Column("reason", String, nullable=False),
-    Index("replies_by_state", "channel", "state", "next_at"),
+    Index("replies_by_state", "channel", "state", "next_at", "position"),
     Index("replies_by_conversation", "channel", "conversation", "position"),
 )
 """state: waiting → sending → sent | failed | undeliverable, and delivered when the network says so. Times in epoch seconds."""
@@ -159,6 +159,7 @@ class ReplyHandler:
 
     def save(self, connection: Connection, changes: Sequence[Any]) -> None:
         now = int(time.time())  # ages count from here: a request may have lain in the journal through an outage
+        # Due at once, whatever a clock says that is set back later; what has failed before comes after it.
         insert_new(connection, replies, [_row(change, now) for change in changes if isinstance(change, _Queued)])
         newest = {change.conversation: change for change in changes if isinstance(change, _Contact)}
         put(connection, contacts, [(self._channel, *contact) for contact in newest.values() if contact.sealed])
@@ -174,5 +175,5 @@ def _row(queued: _Queued, now: int) -> tuple[object, ...]:
     values = msgspec.json.encode(request.values).decode()
     return (
         request.reply_id, request.channel, request.conversation, request.kind, request.number, request.language, values,
-        position, int(request.requested_at.timestamp()), now, "waiting", 0, 0, now, 0, "",
+        position, int(request.requested_at.timestamp()), now, "waiting", 0, 0, 0, 0, "",
     )  # fmt: skip

@@ -57,7 +57,8 @@ def server_of(url: str) -> str:
 def check_access(url: str, options: Mapping[str, Any]) -> None:
     """Ask the brokers once. *Raises:* SetupError that names the setting when they refuse us or we them; JournalAway."""
     refusals = _Refusals()
-    admin = _admin({"bootstrap.servers": server_of(url), "error_cb": refusals, **options})
+    # Silent: librdkafka's own lines come from a thread of its own, also behind the sentence that is to be read.
+    admin = _admin({"bootstrap.servers": server_of(url), "log_level": 0, "error_cb": refusals, **options})
     deadline = time.monotonic() + _REQUEST_SECONDS
     while True:
         try:

@@ -167,6 +167,13 @@ def test_a_request_becomes_a_waiting_row_once(database: Database) -> None:
     assert [tuple(row) for row in rows] == [("r1", "sent")]
 
 
+def test_a_reply_is_due_also_when_the_clock_is_set_back_after_it_was_queued(database: Database) -> None:
+    """A clock that was an hour ahead must not hold answers up for an hour."""
+    run(database, requested())
+    with database.read() as connection:
+        assert connection.scalar(select(replies.c.next_at)) == 0
+
+
 def test_the_newest_contact_of_a_conversation_is_kept(database: Database) -> None:
     """In one batch or over several."""
     run(database, ContactSealed(conversation="c1", sealed="old"), ContactSealed(conversation="c1", sealed="new"))

@@ -53,7 +53,7 @@ class KanalProcess(Server):
 
     def wait_for_freeze(self, timeout_seconds: float = 30) -> None:
         """Return when the process has stopped itself with SIGSTOP."""
-        wait_until(lambda: all(_state(pid) == "T" for pid in self.pids), timeout_seconds, f"freeze of {self}")
+        wait_until(self._running_child().stands_still, timeout_seconds, f"freeze of {self}")
         self._fail_point.unlink()
 
     def wait_for_death(self, timeout_seconds: float = 30) -> int:
@@ -207,10 +207,6 @@ class Cluster(Installation):
             REQUESTS_PER_SECOND="1000000",  # all citizens of the tests have one address
             RESOLVER="127.0.0.1",  # never asked: addresses are no names
         )
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def answers(port: int, path: str) -> bool:

@@ -4,7 +4,7 @@ Pure but for the stage's save. Not here: sending (sending.py, and each adapter's
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -136,10 +136,12 @@ class _Queued(NamedTuple):
 class ReplyHandler:
     """The reply stage of a channel: requests become rows for its sender, sealed contacts its address book."""
 
-    def __init__(self, channel: str) -> None:
+    def __init__(self, channel: str, queued: Callable[[], None] = lambda: None) -> None:
+        """`queued` is called when there may be something to send."""
         self.name = f"{channel}-replies"
         self.topics: Sequence[str] = (topics.contacts(channel), topics.reply_requested(channel))
         self._channel = channel
+        self._queued = queued
 
     def load(self, connection: Connection, inputs: Sequence[Input]) -> None:
         return None
@@ -165,6 +167,9 @@ class ReplyHandler:
         put(connection, contacts, [(self._channel, *contact) for contact in newest.values() if contact.sealed])
         for forgotten in (c.conversation for c in newest.values() if not c.sealed):
             connection.execute(delete(contacts).where(contacts.c.channel == self._channel, contacts.c.conversation == forgotten))
+
+    def saved(self) -> None:
+        self._queued()
 
     def due(self, connection: Connection, places: Iterable[Place], now: datetime) -> Sequence[Input]:
         return ()

@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, or_, select, true, update
 
 from kanal import metrics, topics
 from kanal.contacts import Contact, open_sealed
-from kanal.database import Database
+from kanal.database import Database, among
 from kanal.errors import DatabaseAway, InvalidEvent, KanalError, SetupError, TemporaryFailure
 from kanal.events import ReplySettled
 from kanal.faults import fail_point
@@ -31,6 +31,9 @@ from kanal.replies import contacts, replies
 
 CLAIM = 64
 """Replies claimed at once, each of another conversation. What was sent is settled right away, so that a crash repeats few."""
+
+LOOK_SECONDS = 0.1
+"""How soon an idle sender sees what another process has queued; what this one queues it is told at once."""
 
 LANES = 8
 """Replies on their way at the same time: a gateway that takes 100 ms over an SMS would else hold Kanal to ten a second."""
@@ -94,6 +97,8 @@ class Sender:
         if keys.contacts_private is None:
             raise SetupError(f"the sender of {channel} needs contacts.private among the keys, else it can open no address")
         self.name = f"{channel}-sender"
+        self.queued = threading.Event()
+        """To be set when there may be something to send."""
         self._channel = channel
         self._deliver = deliver
         self._database = database
@@ -112,8 +117,9 @@ class Sender:
                 if not recovered:
                     self._recover()
                     recovered = True
+                self.queued.clear()
                 if not self._send_some(stop):
-                    stop.wait(0.1)
+                    self.queued.wait(LOOK_SECONDS)
             except Exception as error:  # nothing is lost: rows say what is still to do
                 self._log.warning("sending_retried", error=error)
                 self._outbox.begin_again()
@@ -194,7 +200,11 @@ class Sender:
         if rows:
             metrics.REPLY_REPEATS.labels(self._channel).inc(len(rows))
         rows = [*rows, *connection.execute(query.where(mine, replies.c.state == "waiting", replies.c.next_at <= now))]
-        _change(connection, [{"id": row.reply_id, **_claim_values(row, now)} for row in rows])
+        if rows:
+            claimed = update(replies).where(among(replies.c.reply_id, [row.reply_id for row in rows]))
+            repeats = replies.c.repeats + case((replies.c.state == "sending", 1), else_=0)
+            values = {"state": "sending", "claimed_until": now + CLAIM_SECONDS, "attempts": replies.c.attempts + 1, "repeats": repeats}
+            connection.execute(claimed.values(values))
         return [_Claimed(row, row.sealed or "") for row in rows]
 
     def _send_or_leave(self, claimed: _Claimed, now: int, stops: Sequence[threading.Event]) -> "_Settled | _Claimed":
@@ -243,27 +253,37 @@ class Sender:
 
     def _note(self, settled: Sequence[_Settled], now: int) -> None:
         with self._database.begin() as connection:
-            noted = [(each, self._note_one(connection, each, now)) for each in settled]
-            told = [(each, repeats) for each, repeats in noted if repeats is not None and each.outcome != "waiting"]
-            events = [settled_record(self._channel, each.row, each.outcome, each.reason, repeats) for each, repeats in told]
+            repeats = self._note_sent(connection, [each.row.reply_id for each in settled if each.outcome == "sent"])
+            for each in settled:
+                if each.outcome != "sent":
+                    repeats.update(self._note_one(connection, each, now))
+            told = [each for each in settled if each.row.reply_id in repeats and each.outcome != "waiting"]
+            events = [settled_record(self._channel, each.row, each.outcome, each.reason, repeats[each.row.reply_id]) for each in told]
             records = self._outbox.add(connection, [(self._place, event) for event in events])
         self._outbox.committed(records)
-        for (row, outcome, reason, _), _repeats in told:
+        for row, outcome, reason, _ in told:
             self._tell(row, outcome, reason)
 
-    def _note_one(self, connection: Connection, settled: _Settled, now: int) -> int | None:
-        """How often it has been repeated so far; None when it is no longer ours to settle.
+    def _note_sent(self, connection: Connection, reply_ids: Sequence[str]) -> dict[str, int]:
+        """How often each that was still to be settled has been repeated so far.
 
         After the claim ran out another process may have taken it over. What was sent is sent all the same: were it left to the other,
         two slow ones could send it in turn for ever. The other's sending was counted when it claimed.
         """
+        if not reply_ids:
+            return {}
+        ours = and_(among(replies.c.reply_id, reply_ids), replies.c.state == "sending")
+        statement = update(replies).where(ours).values(state="sent", reason="").returning(replies.c.reply_id, replies.c.repeats)
+        return dict(connection.execute(statement).all())
+
+    def _note_one(self, connection: Connection, settled: _Settled, now: int) -> dict[str, int]:
+        """The same for one that was not sent; nothing when it is no longer ours to settle."""
         row, outcome, reason, lost = settled
         pause = RETRY_SECONDS[min(row.attempts, len(RETRY_SECONDS) - 1)]
         next_at = now + pause if outcome == "waiting" else row.next_at
-        ours = replies.c.state == "sending" if outcome == "sent" else _claimed_at(now)
-        statement = update(replies).where(replies.c.reply_id == row.reply_id, ours).returning(replies.c.repeats)
+        statement = update(replies).where(replies.c.reply_id == row.reply_id, _claimed_at(now)).returning(replies.c.reply_id, replies.c.repeats)
         values = {"state": outcome, "reason": reason, "next_at": next_at, "repeats": replies.c.repeats + int(lost)}
-        return connection.execute(statement.values(values)).scalar_one_or_none()
+        return dict(connection.execute(statement.values(values)).all())
 
     def _tell(self, row: Any, outcome: str, reason: str) -> None:
         metrics.REPLIES.labels(self._channel, outcome).inc()
@@ -290,11 +310,6 @@ class Sender:
             self._outbox.tidy()
         except TemporaryFailure as error:
             self._log.warning("stopped_uncleanly", error=error)
-
-
-def _claim_values(row: Any, now: int) -> dict[str, Any]:
-    repeats = row.repeats + (row.state == "sending")
-    return {"state": "sending", "claimed_until": now + CLAIM_SECONDS, "repeats": repeats, "attempts": row.attempts + 1}
 
 
 def _claimed_at(moment: int) -> ColumnElement[bool]:

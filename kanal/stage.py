@@ -105,6 +105,9 @@ class Handler(Protocol):
     def save(self, connection: Connection, changes: Sequence[Any]) -> None:
         """Write all changes of a batch, in their order. Exceptions are retried."""
 
+    def saved(self) -> None:
+        """What was given to `save` is committed now."""
+
     def due(self, connection: Connection, places: Iterable[Place], now: datetime) -> Sequence[Input]:
         """Timers that have run out for what these partitions brought; asked when caught up. Their ids are derived."""
 
@@ -231,6 +234,7 @@ class StageLoop:
             records = self._outbox.add(connection, outcome.outputs)
         self._outbox.committed(records)
         self._positions.update(positions)
+        self.handler.saved()
         self._report(outcome, inputs, now)
 
     def _decide_all(self, hands: Sequence[_Hand], known: set[str], connection: Connection, now: datetime) -> _Outcome:

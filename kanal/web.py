@@ -2,13 +2,16 @@
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kanal import __version__
 from kanal.errors import InvalidInput, KanalError, RecordTooLarge, TemporaryFailure
@@ -16,7 +19,7 @@ from kanal.logs import logger
 
 SIGNATURE_HEADER = "X-Kanal-Signature"
 RETRY_AFTER_SECONDS = 5
-_AMBIGUOUS = {"content-length", "transfer-encoding"}
+_AMBIGUOUS = {b"content-length", b"transfer-encoding"}
 
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -37,15 +40,8 @@ class HttpError(KanalError):
 
 def application(service: str, routers: Sequence[APIRouter], alive: Callable[[], bool], ready: Callable[[], bool]) -> FastAPI:
     """The HTTP application of a process: its routes, `/healthz`, `/readyz`, `/metrics`."""
-    app = FastAPI(title="Kanal", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    app = FastAPI(middleware=[Middleware(Hardened)], title="Kanal", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     log = logger(service)
-
-    @app.middleware("http")
-    async def harden(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = _doubtful_length() if set(request.headers) >= _AMBIGUOUS else await call_next(request)
-        for name, value in _SECURITY_HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
 
     @app.exception_handler(KanalError)
     async def answer(_request: Request, error: KanalError) -> Response:
@@ -60,6 +56,27 @@ def application(service: str, routers: Sequence[APIRouter], alive: Callable[[], 
     for router in routers:
         app.include_router(router)
     return app
+
+
+class Hardened:
+    """Around the application: requests of doubtful length are refused, and every answer carries the security headers.
+
+    In plain ASGI: Starlette's `BaseHTTPMiddleware` starts a task and two streams for each request.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        ambiguous = scope["type"] == "http" and {name for name, _ in scope["headers"]} >= _AMBIGUOUS
+        await (_doubtful_length() if ambiguous else self._app)(scope, receive, send_with_headers)
 
 
 def _doubtful_length() -> Response:

@@ -18,7 +18,7 @@ def build(settings: Settings, platform: Platform) -> Service:
     webhooks = SmsWebhooks(platform, {name: gateway.secret for name, gateway in gateways.items()})
     deliver = SmsDeliver(platform.pack, gateways, settings.page_url, settings.data / "outbox")
     sender = Sender(CHANNEL, deliver, platform.database, platform.journal, platform.keys)
-    return Service("ingest-sms", [ReplyHandler(CHANNEL)], [webhooks.router], senders=[sender], tables=[replies.metadata])
+    return Service("ingest-sms", [ReplyHandler(CHANNEL, sender.queued.set)], [webhooks.router], senders=[sender], tables=[replies.metadata])
 
 
 def _gateway(name: str, settings: Settings) -> Gateway:

@@ -57,6 +57,9 @@ class NormalizerHandler:
         newest = max((change.seen_at for change in changes if isinstance(change, tables.SeenText)), default=0)
         tables.save(connection, changes, newest - 86_400)
 
+    def saved(self) -> None:
+        return None
+
     def due(self, connection: Connection, places: Iterable[Place], now: datetime) -> Sequence[Input]:
         before = now - timedelta(minutes=self._book.pack.sms_join_minutes)
         return [_expiry(part, now) for part in tables.unfinished(connection, places, before)]

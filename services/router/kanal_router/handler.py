@@ -42,6 +42,9 @@ class RouterHandler:
     def save(self, connection: Connection, changes: Sequence[Any]) -> None:
         return None
 
+    def saved(self) -> None:
+        return None
+
     def due(self, connection: Connection, places: Iterable[Place], now: datetime) -> Sequence[Input]:
         return ()
 

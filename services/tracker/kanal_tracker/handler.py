@@ -57,6 +57,9 @@ class TrackerHandler:
     def save(self, connection: Connection, changes: Sequence[Change]) -> None:
         tables.save(connection, changes)
 
+    def saved(self) -> None:
+        return None
+
     def due(self, connection: Connection, places: Iterable[Place], now: datetime) -> Sequence[Input]:
         owned = {place.partition: place for place in places}
         overdue = tables.unanswered(connection, now - timedelta(days=self._pack.answer_days))

@@ -65,6 +65,9 @@ class Toy:
         if self.on_save:
             raise self.on_save.pop()
 
+    def saved(self) -> None:
+        return None
+
     def due(self, connection: Connection, places: Iterable[Place], now: datetime) -> Sequence[Input]:
         due, self.timers = self.timers, []
         return due

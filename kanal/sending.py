@@ -281,7 +281,9 @@ class Sender:
         row, outcome, reason, lost = settled
         pause = RETRY_SECONDS[min(row.attempts, len(RETRY_SECONDS) - 1)]
         next_at = now + pause if outcome == "waiting" else row.next_at
-        statement = update(replies).where(replies.c.reply_id == row.reply_id, _claimed_at(now)).returning(replies.c.reply_id, replies.c.repeats)
+        statement = (
+            update(replies).where(replies.c.reply_id == row.reply_id, _claimed_at(now)).returning(replies.c.reply_id, replies.c.repeats)
+        )
         values = {"state": outcome, "reason": reason, "next_at": next_at, "repeats": replies.c.repeats + int(lost)}
         return dict(connection.execute(statement.values(values)).all())
 

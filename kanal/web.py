@@ -40,7 +40,14 @@ class HttpError(KanalError):
 
 def application(service: str, routers: Sequence[APIRouter], alive: Callable[[], bool], ready: Callable[[], bool]) -> FastAPI:
     """The HTTP application of a process: its routes, `/healthz`, `/readyz`, `/metrics`."""
-    app = FastAPI(middleware=[Middleware(Hardened)], title="Kanal", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    app = FastAPI(
+        middleware=[Middleware(Hardened)],
+        title="Kanal",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
     log = logger(service)
 
     @app.exception_handler(KanalError)

@@ -19,7 +19,9 @@ def build(settings: EmailSettings, platform: Platform) -> Service:
     outbox = settings.data / "outbox"
     deliver = MailDeliver(platform.pack, platform.keys, settings.email_address, _relay(settings), settings.page_url, outbox)
     sender = Sender(CHANNEL, deliver, platform.database, platform.journal, platform.keys)
-    return Service("ingest-email", [ReplyHandler(CHANNEL, sender.queued.set)], listeners=[listener], senders=[sender], tables=[replies.metadata])
+    return Service(
+        "ingest-email", [ReplyHandler(CHANNEL, sender.queued.set)], listeners=[listener], senders=[sender], tables=[replies.metadata]
+    )
 
 
 def _relay(settings: EmailSettings) -> Relay | None:

@@ -78,7 +78,7 @@ class SmsWebhooks:
         await self._platform.intake.take(records)
         fail_point(f"{SERVICE}.before-acknowledgement")
         body = {"message_id": message.message_id, "number": message.number}
-        return JSONResponse(body, background=BackgroundTask(fail_point, f"{SERVICE}.after-acknowledgement"))
+        return JSONResponse(body, background=BackgroundTask(_acknowledged))
 
     async def _signed_body(self, gateway: str, request: Request) -> bytes:
         if gateway not in self._secrets:
@@ -116,3 +116,7 @@ class SmsWebhooks:
             contact_id = derive_id(SERVICE, message_id, "contact")
             records.insert(0, record_of(topics.contacts(CHANNEL), conversation, sealed, event_id=contact_id, source=SERVICE, at=now))
         return message, records
+
+
+async def _acknowledged() -> None:  # not a plain function: Starlette would start a thread for it
+    fail_point(f"{SERVICE}.after-acknowledgement")

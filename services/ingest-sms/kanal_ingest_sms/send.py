@@ -1,23 +1,25 @@
 """The way out: answers rendered for SMS and posted to the gateway that the citizen wrote through."""
 
 import json
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import requests
-from urllib3.exceptions import NewConnectionError
+from urllib3 import PoolManager, ProxyManager, Timeout, make_headers
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError
+from urllib3.util import parse_url
 
 from kanal.errors import TemporaryFailure
 from kanal.outgoing import keep_file
 from kanal.pack import Pack
 from kanal.replies import render
-from kanal.sending import AnswerLost, DueReply, Undeliverable
+from kanal.sending import LANES, AnswerLost, DueReply, Undeliverable
 from kanal.web import SIGNATURE_HEADER, signature
 from kanal_ingest_sms.splitting import sms_texts
 
-TIMEOUT_SECONDS = (5, 20)
+TIMEOUT = Timeout(connect=5, read=20)
 
 
 class Gateway(NamedTuple):
@@ -35,43 +37,49 @@ class SmsDeliver:
         self._gateways = gateways
         self._page_url = page_url
         self._outbox = outbox
-        self._session = requests.Session()  # its pool of connections may be used by all lanes; nothing else of it is changed
+        self._pools = {name: _pool(gateway.send_url) for name, gateway in gateways.items() if gateway.send_url}
 
     def deliver(self, reply: DueReply) -> None:
         """One request per SMS; their ids are the reply's with the SMS's number behind, so that the gateway can drop repeats."""
-        gateway = self._gateways.get(reply.contact.account)
-        if gateway is None:
+        if reply.contact.account not in self._gateways:
             raise Undeliverable(reason="gateway-unknown")
         rendered = render(self._pack, self._pack.channels["sms"], reply.kind, reply.values, reply.language, self._page_url)
         texts = sms_texts(rendered.body)
         for index, text in enumerate(texts, start=1):
             sms_id = reply.reply_id if len(texts) == 1 else f"{reply.reply_id}-{index}"
             try:
-                self._send_one(gateway, {"id": sms_id, "to": reply.contact.address, "text": text})
+                self._send_one(reply.contact.account, {"id": sms_id, "to": reply.contact.address, "text": text})
             except TemporaryFailure as error:
                 if index == 1:
                     raise
                 raise AnswerLost("a part went out already and will again", reason=error.reason) from None
 
-    def _send_one(self, gateway: Gateway, sms: dict[str, str]) -> None:
+    def _send_one(self, name: str, sms: dict[str, str]) -> None:
+        gateway = self._gateways[name]
         if not gateway.send_url:
             keep_file(self._outbox, f"{sms['id']}.json", json.dumps(sms, ensure_ascii=False, indent=1).encode())
             return
         body = msgspec.json.encode(sms)
         headers = {"Content-Type": "application/json", SIGNATURE_HEADER: signature(gateway.secret, body)}
         try:
-            response = self._session.post(gateway.send_url, data=body, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False)
-        except requests.RequestException as error:
-            raise _failure(error) from None
-        _judge(response.status_code)
+            response = self._pools[name].request(
+                "POST", gateway.send_url, body=body, headers=headers, timeout=TIMEOUT, retries=False, redirect=False
+            )
+        except (ConnectTimeoutError, NewConnectionError, ProxyError):  # a connection that was never made carried nothing
+            raise TemporaryFailure("the gateway does not answer", reason="gateway-away") from None
+        except HTTPError:  # after that nobody knows
+            raise AnswerLost("the gateway's answer did not come", reason="gateway-silent") from None
+        _judge(response.status)
 
 
-def _failure(error: requests.RequestException) -> TemporaryFailure:
-    """A connection that was never made carried nothing; after that nobody knows."""
-    cause = getattr(error.args[0] if error.args else None, "reason", None)
-    if isinstance(error, requests.ConnectTimeout) or isinstance(cause, NewConnectionError):
-        return TemporaryFailure("the gateway does not answer", reason="gateway-away")
-    return AnswerLost("the gateway's answer did not come", reason="gateway-silent")
+def _pool(send_url: str) -> PoolManager:
+    """Connections to be used by all lanes at once; through the proxy that the environment names for this address, as `HTTPS_PROXY`."""
+    address = parse_url(send_url)
+    proxy = urllib.request.getproxies().get(address.scheme or "")
+    if not proxy or urllib.request.proxy_bypass(address.host or ""):
+        return PoolManager(maxsize=LANES)
+    login = parse_url(proxy).auth
+    return ProxyManager(proxy, maxsize=LANES, proxy_headers=make_headers(proxy_basic_auth=login) if login else None)
 
 
 def _judge(status: int) -> None:

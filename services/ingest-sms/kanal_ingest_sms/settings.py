@@ -14,7 +14,11 @@ class SmsGatewaySettings(EnvironmentSettings):
     model_config = SettingsConfigDict(env_prefix="KANAL_SMS_MAIN_", extra="ignore", frozen=True)
 
     secret: str = Field("", description="Shared secret that signs both directions; in embedded mode one is made at the first start.")
-    send_url: str = Field("", description='Where answers are posted as JSON {"id","to","text"}; empty = files in the outbox folder.')
+    send_url: str = Field(
+        "",
+        pattern="^(https?://.+)?$",
+        description='Where answers are posted as JSON {"id","to","text"}; empty = files in the outbox folder.',
+    )
 
 
 def gateway_settings(gateway: str) -> SmsGatewaySettings:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from kanal_ingest_sms.send import Gateway, SmsDeliver
+from kanal_ingest_sms.settings import gateway_settings
 
 from kanal.contacts import Contact
-from kanal.errors import TemporaryFailure
+from kanal.errors import SetupError, TemporaryFailure
 from kanal.sending import AnswerLost, DueReply, Undeliverable
 from kanal.testing import ADI, jakarta, number
 
@@ -72,8 +73,7 @@ def deliver(url: str, outbox: Path, **changes: Any) -> None:
         "contact": Contact(ADI, account="main"),
     }  # fmt: skip
     way_out = SmsDeliver(jakarta(), {"main": Gateway(url, SECRET)}, "http://localhost:8000", outbox)
-    with way_out._session:
-        way_out.deliver(DueReply(**values | changes))
+    way_out.deliver(DueReply(**values | changes))
 
 
 def test_an_answer_is_posted_as_json_and_signed_over_the_raw_body(phonebox: Phonebox, outbox: Path) -> None:
@@ -185,6 +185,20 @@ def test_a_gateway_that_cannot_be_reached_has_taken_nothing(outbox: Path) -> Non
     assert not isinstance(failure.value, AnswerLost)
 
 
+def test_a_proxy_that_the_environment_names_is_used(phonebox: Phonebox, outbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many a city lets its servers out through one only; `NO_PROXY` names what is reached without it."""
+    proxy = phonebox.url.removesuffix("/send").replace("//", "//kanal:secret@")
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "inside.example")
+
+    deliver("http://gateway.example/send", outbox)
+    assert phonebox.posted[0][0]["host"] == "gateway.example"
+    assert phonebox.posted[0][0]["proxy-authorization"].startswith("Basic ")
+
+    with pytest.raises(TemporaryFailure):
+        deliver("http://inside.example/send", outbox)
+
+
 def test_no_error_names_the_citizen(phonebox: Phonebox, outbox: Path) -> None:
     """Errors go to logs: no phone, no text, no cause that quotes them."""
     phonebox.status = 400
@@ -213,3 +227,11 @@ def test_without_an_address_answers_are_kept_as_files(outbox: Path) -> None:
     assert json.loads(file.read_text("utf-8")) | {"text": ""} == {"id": "r1", "to": ADI, "text": ""}
     assert number() in json.loads(file.read_text("utf-8"))["text"]
     assert outbox.stat().st_mode & 0o077 == 0
+
+
+def test_a_sending_address_without_its_scheme_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told by the name of the setting, before an answer waits for it."""
+    monkeypatch.setenv("KANAL_SMS_MAIN_SEND_URL", "gateway.example:8080/send")
+
+    with pytest.raises(SetupError, match="KANAL_SMS_MAIN_SEND_URL"):
+        gateway_settings("main")

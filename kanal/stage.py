@@ -225,8 +225,7 @@ class StageLoop:
             known = self._store.applied(connection, [message.event_id for message in inputs])
             outcome = self._decide_all(hands, known, connection, now)
         with self._database.begin() as connection:
-            for place, new in positions.items():  # first: what a zombie has decided is never written
-                self._store.advance(connection, place, self._positions[place], new)
+            self._store.advance(connection, self._positions, positions)  # first: what a zombie has decided is never written
             self.handler.save(connection, outcome.changes)
             self._store.mark_applied(connection, outcome.applied, now)
             if self._careful:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    bindparam,
     delete,
     select,
     update,
@@ -71,6 +72,17 @@ outbox = Table(
 )
 
 
+_ADVANCE = (
+    update(stage_offsets)
+    .where(
+        stage_offsets.c.stage == bindparam("mine"), stage_offsets.c.topic == bindparam("in"),
+        stage_offsets.c.partition == bindparam("at"), stage_offsets.c.next == bindparam("from"),
+    )
+    .values(next=bindparam("to"))
+)  # fmt: skip
+"""One round trip for all partitions of a batch: psycopg sends what is executed many times in a pipeline."""
+
+
 class StoredOffset(NamedTuple):
     """Where a stage goes on in one partition, and whether its last owner stopped cleanly."""
 
@@ -100,11 +112,13 @@ class StageStore:
         connection.execute(update(stage_offsets).where(mine).values(clean=False))
         return StoredOffset(row.next, row.clean)
 
-    def advance(self, connection: Connection, place: Place, expected: int, new: int) -> None:
-        """Move on, if the row is still where this owner left it. *Raises:* Fenced."""
-        where = and_(self._mine(stage_offsets, place), stage_offsets.c.next == expected)
-        if connection.execute(update(stage_offsets).where(where).values(next=new)).rowcount != 1:
-            raise Fenced(f"{self._stage} no longer owns {place.topic}/{place.partition}")
+    def advance(self, connection: Connection, expected: Mapping[Place, int], new: Mapping[Place, int]) -> None:
+        """Move on to `new`, if every row is still where this owner left it. *Raises:* Fenced."""
+        moves = [
+            {"mine": self._stage, "in": topic, "at": at, "from": expected[Place(topic, at)], "to": to} for (topic, at), to in new.items()
+        ]
+        if moves and connection.execute(_ADVANCE, moves).rowcount != len(moves):
+            raise Fenced(f"{self._stage} no longer owns all of {', '.join(sorted({place.topic for place in new}))}")
 
     def mark_clean(self, connection: Connection, places: Iterable[Place]) -> None:
         """Nothing is in hand: the next owner need not be careful."""

@@ -64,7 +64,7 @@ class BatchLimit(NamedTuple):
 
     records: int = 500
     bytes: int = 4 * 1024 * 1024
-    age_seconds: float = 0.005
+    age_seconds: float = 0.02
 
 
 StartFrom = Callable[[Place], int | None]

@@ -25,7 +25,7 @@ _PRODUCER = {
     "enable.idempotence": True,  # a retry inside the client neither repeats nor reorders
     "acks": "all",
     "message.timeout.ms": 0,  # never give up inside the client: giving up one record would let the next overtake it
-    "linger.ms": 1,
+    "linger.ms": 5,  # the broker's work goes by requests, not records; 1 saves 4 ms of an answer's 300
     "compression.type": "lz4",
     "message.max.bytes": 2 * 1024 * 1024,  # Kanal's own limit is 1 MiB and is checked before
     "queue.buffering.max.messages": 100_000,
@@ -43,7 +43,8 @@ _CONSUMER = {
     "queued.min.messages": 2_000,  # the defaults prefetch 64 MB a partition
     "queued.max.messages.kbytes": 8_192,
     "fetch.queue.backoff.ms": 10,  # the default waits a whole second when the queue was full
-    "fetch.wait.max.ms": 100,
+    "fetch.min.bytes": 65_536,  # or so much, or 50 ms: one record a fetch would keep the broker busier than all of Kanal
+    "fetch.wait.max.ms": 50,
     "fetch.message.max.bytes": 2 * 1024 * 1024,
 }
 _REQUEST_SECONDS = 10.0

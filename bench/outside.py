@@ -67,7 +67,9 @@ def main() -> None:
     """One order."""
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Posts | Lookups)
     asked = uvloop.run(_post(order) if isinstance(order, Posts) else _look_up(order))
-    sys.stdout.buffer.write(msgspec.json.encode(asked))
+    # Not `sys.stdout`: with PYTHONUNBUFFERED it takes a part of some megabytes and does not say so.
+    with open(sys.stdout.fileno(), "wb", closefd=False) as output:
+        output.write(msgspec.json.encode(asked))
 
 
 class _Connection:

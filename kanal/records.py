@@ -13,11 +13,7 @@ from kanal import topics
 from kanal.errors import InvalidEvent, KanalError
 from kanal.events import DeadLetter, Event, MessageReceived, decode, encode, event_type
 from kanal.ids import derive_id
-from kanal.journal import MAX_DEAD_LETTER_BYTES, Place, Record, Stored
-
-FOR_STAGE = "for-stage"
-"""Header of a redriven record: only this stage handles it, others skip it."""
-
+from kanal.journal import FOR_STAGE, MAX_DEAD_LETTER_BYTES, Place, Record, Stored
 
 TOO_LARGE_TO_KEEP = "too large to be kept here: it stands at its place in its topic only"
 """In the detail of a dead letter without its original."""

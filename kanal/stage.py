@@ -20,10 +20,10 @@ from kanal.errors import Fenced, InvalidEvent, NewerEvent, OffsetsRefused, Setup
 from kanal.events import Event
 from kanal.faults import fail_point
 from kanal.ids import derive_id
-from kanal.journal import BatchLimit, Journal, Place, Reader, Record, Stored, refuse_too_large
+from kanal.journal import FOR_STAGE, BatchLimit, Journal, Place, Reader, Record, Stored, refuse_too_large
 from kanal.logs import logger
 from kanal.outbox import Outbox
-from kanal.records import FOR_STAGE, cause_of, dead_letter, open_record, place_of, record_of
+from kanal.records import cause_of, dead_letter, open_record, place_of, record_of
 from kanal.stage_tables import StageStore
 
 ALARM_AFTER = 10

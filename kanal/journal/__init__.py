@@ -20,6 +20,12 @@ MAX_RECORD_BYTES = 1024 * 1024
 MAX_DEAD_LETTER_BYTES = MAX_RECORD_BYTES * 3 // 2
 """A dead letter holds a whole record in base64: the largest one must be able to be set aside, or it would stop its stage for ever."""
 
+FOR_STAGE = "for-stage"
+"""Header of a redriven record: only this stage handles it, others skip it."""
+
+FOR_STAGE_BYTES = 128
+"""How much larger a redriven record may be: a full one could not come back otherwise."""
+
 HEADER_OVERHEAD_BYTES = 16
 """Counted for each header on top of its bytes."""
 
@@ -141,5 +147,6 @@ def refuse_too_large(records: Sequence[Record]) -> None:
     """*Raises:* RecordTooLarge for the first record over the limit."""
     for record in records:
         limit = MAX_DEAD_LETTER_BYTES if record.topic == DEAD_LETTER else MAX_RECORD_BYTES
+        limit += FOR_STAGE_BYTES if FOR_STAGE in record.headers else 0
         if (size := record.size()) > limit:
             raise RecordTooLarge(f"a record for {record.topic} has {size} bytes, the limit is {limit}")

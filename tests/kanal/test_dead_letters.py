@@ -13,9 +13,9 @@ from kanal import topics
 from kanal.contacts import seal_bytes
 from kanal.errors import InvalidEvent, SetupError
 from kanal.events import DeadLetter, Event, ReplyRequested, UpdateRequested
-from kanal.journal import Record, Stored
+from kanal.journal import FOR_STAGE, MAX_RECORD_BYTES, Record, Stored
 from kanal.journal.sqlite import SqliteJournal
-from kanal.records import FOR_STAGE, dead_letter, message_records, record_of, rejected_input
+from kanal.records import dead_letter, message_records, record_of, rejected_input
 from kanal.testing import NOON, keys, message, number
 
 PHONE, MAIL = "081200000001", "adi@warga.example"
@@ -156,3 +156,13 @@ def test_a_record_that_dies_again_keeps_its_stage(journal: SqliteJournal) -> Non
     assert isinstance(second, DeadLetter)
     redrive(journal, [Letter("x", second)])
     assert [stored.headers[FOR_STAGE] for stored in journal.scan(topics.message_received("sms"))] == ["normalizer"] * 2
+
+
+def test_a_record_as_large_as_may_be_can_be_redriven(journal: SqliteJournal) -> None:
+    """The mark for its stage is not held against it."""
+    small = received()
+    full = msgspec.structs.replace(small, value=(small.value or b"") + b" " * (MAX_RECORD_BYTES - small.size()))
+    journal.append([full])
+    journal.append([letter_of(full)])
+
+    assert redrive(journal, read_letters(journal)) == 1

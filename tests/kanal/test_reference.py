@@ -168,7 +168,7 @@ def test_every_settings_class_is_counted() -> None:
 
 
 VALUES: Mapping[Any, str] = {
-    str: "value@warga.example", Path: "/somewhere", FilePath: __file__, dict[str, str]: '{"sasl.mechanism": "PLAIN"}'
+    str: "https://value@warga.example", Path: "/somewhere", FilePath: __file__, dict[str, str]: '{"sasl.mechanism": "PLAIN"}'
 }  # fmt: skip
 
 

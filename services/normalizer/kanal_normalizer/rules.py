@@ -1,6 +1,6 @@
 """The rule book: a chain of small rules, the first that applies decides and gives its reason. Pure.
 
-Order: part of a longer SMS · repeat · automatic mail · status question · too many · not fixed · follow-up ·
+Order: part of a longer SMS · repeat · automatic mail · too many · status question · not fixed · follow-up ·
 same conversation · new report.
 """
 
@@ -87,10 +87,10 @@ def status_question(reading: Reading, memory: Memory, book: Book) -> Outcome | N
         return _asked(message, _report_of(named, memory), "number named" if reading.mentions else "reply that only asks")
     if typed := (reading.asked_for or " ".join(reading.old_numbers)):
         answer = _reply(message, "status-unknown", {"number": typed[:24]}, "")
-        return Outcome("status-asked", "status-question", "not a valid number", "", [answer])
+        return _answered(message, "not a valid number", answer)
     mine = memory.reports_of.get(message.sender_key, [])
     if not mine:
-        return Outcome("status-asked", "status-question", "no reports of this sender", "", [_reply(message, "no-reports", {}, "")])
+        return _answered(message, "no reports of this sender", _reply(message, "no-reports", {}, ""))
     return _asked(message, mine[0], "own reports", others=tuple(mine[1:]), mine=True)
 
 
@@ -152,7 +152,7 @@ def new_report(reading: Reading, memory: Memory, book: Book) -> Outcome:
     return register(reading, book, incomplete=False)
 
 
-RULES: Sequence[Rule] = (repeat, automatic_mail, status_question, too_many, not_fixed, follow_up, same_conversation, new_report)
+RULES: Sequence[Rule] = (repeat, automatic_mail, too_many, status_question, not_fixed, follow_up, same_conversation, new_report)
 
 
 def settle(reading: Reading, memory: Memory, book: Book) -> Outcome:
@@ -325,7 +325,13 @@ def _asked(message: MessageReceived, number: str, reason: str, others: tuple[str
         mine=mine,
         language=message.language,
     )
-    return Outcome("status-asked", "status-question", reason, number, [Emit(topics.REPORTS, number, event, "status-asked")])
+    return _answered(message, reason, Emit(topics.REPORTS, number, event, "status-asked"), number)
+
+
+def _answered(message: MessageReceived, reason: str, event: Emit, number: str = "") -> Outcome:
+    """A question was answered; it counts towards what one sender may say in an hour, each time anew."""
+    counted = SeenText(message.sender_key, derive_id("asked", message.message_id), number, message.message_id, seconds(message.received_at))
+    return Outcome("status-asked", "status-question", reason, number, [event], [counted])
 
 
 def _reply(message: MessageReceived, kind: str, values: dict[str, str], number: str, answers: str = "") -> Emit:

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, delete
 
 from kanal.database import Database
 from kanal.errors import InvalidEvent
-from kanal.journal import Journal, Place, Stored
+from kanal.journal import FOR_STAGE, Journal, Place, Stored
 from kanal.pack import Pack
-from kanal.records import FOR_STAGE, open_record, place_of
+from kanal.records import open_record, place_of
 from kanal.stage import Input
 from kanal.stage_tables import StageStore, applied_events
 from kanal_tracker import tables

@@ -8,9 +8,9 @@ import pytest
 
 from kanal import topics
 from kanal.errors import DatabaseAway, InvalidEvent, JournalAway
-from kanal.journal import MAX_RECORD_BYTES, Record
+from kanal.journal import FOR_STAGE, MAX_RECORD_BYTES, Record
 from kanal.journal.sqlite import SqliteJournal
-from kanal.records import FOR_STAGE, TOO_LARGE_TO_KEEP, redriven
+from kanal.records import TOO_LARGE_TO_KEEP, redriven
 from kanal.stage import Decision, Emit, Input, StageLoop
 from kanal.testing import NOON
 from tests.kanal.stage.toy import Bench, Toy, drain, gauge, raises

@@ -7,7 +7,7 @@ import pytest
 from kanal_normalizer import rules
 from kanal_normalizer.reading import read
 from kanal_normalizer.rules import Book, Outcome
-from kanal_normalizer.tables import Memory
+from kanal_normalizer.tables import Memory, SeenText
 from kanal_normalizer.understanding import Understanding
 
 from kanal import topics
@@ -136,6 +136,15 @@ def test_what_one_sender_says_beyond_the_limit_is_not_taken_up() -> None:
     assert (first.kind, first.reply_id) == ("too-many", second.reply_id)
 
 
+def test_questions_count_towards_the_limit_each_time_anew() -> None:
+    """Each is answered with an SMS that the city pays for, also the same question once more."""
+    asked = [message(f"asked-{n}", text="CEK", received_at=later(1)) for n in range(jakarta().messages_per_hour)]
+    memory = after(*asked)
+
+    assert settle(message("one more", text="CEK", received_at=later(2)), memory).outcome == "refused"
+    assert settle(message("an hour later", text="CEK", received_at=later(62)), memory).outcome == "status-asked"
+
+
 @pytest.mark.parametrize(
     ("limit", "minutes", "text", "sender", "outcome"),
     [
@@ -143,7 +152,8 @@ def test_what_one_sender_says_beyond_the_limit_is_not_taken_up() -> None:
         pytest.param(0, 62, "LAPOR pohon tumbang", ADI, "registered", id="an hour later"),
         pytest.param(0, 2, "LAPOR rumah terbakar", ADI, "registered", id="danger"),
         pytest.param(0, 2, "LAPOR pohon tumbang", BUNGA, "registered", id="somebody else"),
-        pytest.param(0, 2, "CEK", ADI, "status-asked", id="a question"),
+        pytest.param(-1, 2, "CEK", ADI, "status-asked", id="the last question that may"),
+        pytest.param(0, 2, "CEK", ADI, "refused", id="a question too many"),
         pytest.param(0, 2, "LAPOR Jalan rusak nomor 3", ADI, "duplicate", id="what he said before"),
     ],
 )
@@ -260,7 +270,7 @@ def test_a_question_about_a_number_goes_to_that_report() -> None:
     assert (outcome.outcome, outcome.rule, outcome.reason) == ("status-asked", "status-question", "number named")
     assert (asked.number, asked.mine, asked.others, asked.language) == (FIRST.number, False, (), "en")
     assert outcome.events[0].key == FIRST.number
-    assert outcome.changes == ()
+    assert [type(change) for change in outcome.changes] == [SeenText]
 
 
 def test_a_question_about_a_number_that_is_not_known_yet_goes_to_the_tracker() -> None:
@@ -514,7 +524,7 @@ def test_a_follow_up_of_a_follow_up_goes_to_the_report() -> None:
 def test_the_rules_stand_in_the_order_of_the_book() -> None:
     """Order is part of the promise: a repeat goes before a machine, a question before BELUM, BELUM before a follow-up."""
     assert [rule.__name__ for rule in rules.RULES] == [
-        "repeat", "automatic_mail", "status_question", "too_many", "not_fixed", "follow_up", "same_conversation", "new_report",
+        "repeat", "automatic_mail", "too_many", "status_question", "not_fixed", "follow_up", "same_conversation", "new_report",
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy import (
@@ -146,6 +146,10 @@ class _Among(FunctionElement[bool]):
 
     type = Boolean()
     inherit_cache = True
+
+    def self_group(self, against: Any = None) -> Self:
+        """As it is: in `and_` SQLAlchemy would write `… = 1` behind it for SQLite, which then reads the whole table."""
+        return self
 
 
 @compiles(_Among, "sqlite")

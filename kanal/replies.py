@@ -142,6 +142,7 @@ class ReplyHandler:
         self.topics: Sequence[str] = (topics.contacts(channel), topics.reply_requested(channel))
         self._channel = channel
         self._queued = queued
+        self._has_queued = False
 
     def load(self, connection: Connection, inputs: Sequence[Input]) -> None:
         return None
@@ -162,14 +163,17 @@ class ReplyHandler:
     def save(self, connection: Connection, changes: Sequence[Any]) -> None:
         now = int(time.time())  # ages count from here: a request may have lain in the journal through an outage
         # Due at once, whatever a clock says that is set back later; what has failed before comes after it.
-        insert_new(connection, replies, [_row(change, now) for change in changes if isinstance(change, _Queued)])
+        rows = [_row(change, now) for change in changes if isinstance(change, _Queued)]
+        insert_new(connection, replies, rows)
+        self._has_queued = bool(rows)
         newest = {change.conversation: change for change in changes if isinstance(change, _Contact)}
         put(connection, contacts, [(self._channel, *contact) for contact in newest.values() if contact.sealed])
         for forgotten in (c.conversation for c in newest.values() if not c.sealed):
             connection.execute(delete(contacts).where(contacts.c.channel == self._channel, contacts.c.conversation == forgotten))
 
     def saved(self) -> None:
-        self._queued()
+        if self._has_queued:
+            self._queued()
 
     def due(self, connection: Connection, places: Iterable[Place], now: datetime) -> Sequence[Input]:
         return ()

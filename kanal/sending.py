@@ -196,16 +196,19 @@ class Sender:
         query = select(replies, contacts.c.sealed).select_from(with_contact).order_by(replies.c.next_at, replies.c.position).limit(CLAIM)
         mine = and_(replies.c.channel == self._channel, first_of_conversation)
         # Two questions, not one with `or`: each then follows its index and stops at the limit, however many are waiting.
-        rows = connection.execute(query.where(mine, replies.c.state == "sending", replies.c.claimed_until <= now)).all()
-        if rows:
-            metrics.REPLY_REPEATS.labels(self._channel).inc(len(rows))
-        rows = [*rows, *connection.execute(query.where(mine, replies.c.state == "waiting", replies.c.next_at <= now))]
-        if rows:
-            claimed = update(replies).where(among(replies.c.reply_id, [row.reply_id for row in rows]))
-            repeats = replies.c.repeats + case((replies.c.state == "sending", 1), else_=0)
-            values = {"state": "sending", "claimed_until": now + CLAIM_SECONDS, "attempts": replies.c.attempts + 1, "repeats": repeats}
-            connection.execute(claimed.values(values))
-        return [_Claimed(row, row.sealed or "") for row in rows]
+        orphaned = and_(replies.c.state == "sending", replies.c.claimed_until <= now)
+        due = and_(replies.c.state == "waiting", replies.c.next_at <= now)
+        rows = [row for ready in (orphaned, due) for row in connection.execute(query.where(mine, ready))]
+        if not rows:
+            return []
+        # Asked again in the update: another process may have settled one in between, late but after all.
+        ready = and_(among(replies.c.reply_id, [row.reply_id for row in rows]), or_(orphaned, due))
+        repeats = replies.c.repeats + case((replies.c.state == "sending", 1), else_=0)
+        values = {"state": "sending", "claimed_until": now + CLAIM_SECONDS, "attempts": replies.c.attempts + 1, "repeats": repeats}
+        taken = set(connection.scalars(update(replies).where(ready).values(values).returning(replies.c.reply_id)))
+        claimed = [_Claimed(row, row.sealed or "") for row in rows if row.reply_id in taken]
+        metrics.REPLY_REPEATS.labels(self._channel).inc(sum(each.row.state == "sending" for each in claimed))
+        return claimed
 
     def _send_or_leave(self, claimed: _Claimed, now: int, stops: Sequence[threading.Event]) -> "_Settled | _Claimed":
         """What came of it; when stopping, or when it is too late to begin, it comes back as it was."""

@@ -167,6 +167,19 @@ def test_a_request_becomes_a_waiting_row_once(database: Database) -> None:
     assert [tuple(row) for row in rows] == [("r1", "sent")]
 
 
+def test_the_sender_is_told_of_replies_only(database: Database) -> None:
+    """Not of a contact: each time it is told it asks the database."""
+    told: list[str] = []
+    handler = ReplyHandler("sms", lambda: told.append("look"))
+    contact = an_input(ContactSealed(conversation="c1", sealed="x"), event_id="e1", offset=1)
+    for each, so_far in ((contact, 0), (an_input(requested(), event_id="e2", offset=2), 1), (contact, 1)):
+        with database.begin() as connection:
+            handler.save(connection, handler.decide(each, None).changes)
+        assert len(told) <= so_far
+        handler.saved()
+        assert len(told) == so_far
+
+
 def test_a_reply_is_due_also_when_the_clock_is_set_back_after_it_was_queued(database: Database) -> None:
     """A clock that was an hour ahead must not hold answers up for an hour."""
     run(database, requested())

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import select
 
-from kanal import stage_tables, topics
+from kanal import sending, stage_tables, topics
 from kanal.contacts import Contact, seal
 from kanal.database import Database
 from kanal.errors import DatabaseAway, JournalAway, TemporaryFailure
@@ -173,6 +173,41 @@ def test_replies_to_different_citizens_go_out_at_the_same_time(office: Office) -
     script = Slow()
     run_until(office.sender(script), lambda: len(office.settled()) == LANES)
     assert sorted(script.taken) == [f"r{index}" for index in range(LANES)]
+
+
+def test_what_is_queued_is_sent_as_soon_as_the_sender_is_told(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reply stage of its process tells it; it would look by itself only much later here."""
+    monkeypatch.setattr("kanal.sending.LOOK_SECONDS", 3_600)
+    script, stop = Script(), threading.Event()
+    sender = office.sender(script)
+    thread = threading.Thread(target=sender.run, args=(stop,))
+    thread.start()
+    time.sleep(0.2)  # it has found nothing and waits
+    office.ask("r1")
+    sender.queued.set()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not script.taken and time.monotonic() < deadline:
+        time.sleep(0.005)
+    stop.set()
+    sender.queued.set()
+    thread.join(PATIENCE_SECONDS)
+    assert script.taken == ["r1"]
+
+
+def test_a_claim_leaves_what_another_process_has_settled_meanwhile(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sender whose claim ran out has sent it after all: after another one saw it, and before that one took it."""
+    office.ask("r1", "r2")
+    sender = office.sender(Script())
+    among = sending.among
+    with office.database.begin() as connection:
+
+        def settled_meanwhile(column: Any, reply_ids: list[str]) -> Any:
+            connection.execute(replies.update().where(column == "r1").values(state="sent"))
+            return among(column, reply_ids)
+
+        monkeypatch.setattr(sending, "among", settled_meanwhile)
+        assert sender._claim(connection, int(time.time())) == []
+    assert office.states() == {"r1": "sent", "r2": "waiting"}
 
 
 def test_each_reply_is_settled_once_in_the_journal(office: Office) -> None:

@@ -174,12 +174,16 @@ class Child:
         SIGSTOP alone does not see to that: until the kernel has run the thread that it chose, the others go on working
         (50 ms on a busy machine), so a server might still answer what came after the signal.
         """
-        self.send(signal.SIGSTOP)
-        wait_until(self.stands_still, 10, f"standstill of process {self.pid}")
+        wait_until(self._stopped, 10, f"standstill of process {self.pid}")
 
     def stands_still(self) -> bool:
-        """Whether every thread of the process and of all that descend from it is stopped."""
-        return all(state == "T" for pid in self.family() for state in _threads(pid))
+        """Whether every thread of the process and of all that descend from it is stopped; not when it is gone."""
+        states = [state for pid in self.family() for state in _threads(pid)]
+        return bool(states) and all(state == "T" for state in states)
+
+    def _stopped(self) -> bool:
+        self.send(signal.SIGSTOP)  # again each time: a child may have been born meanwhile
+        return self.stands_still()
 
     def stop(self, number: signal.Signals, timeout_seconds: float) -> None:
         """Asks the process to end and makes sure that it and its descendants are gone; by force after the time-out."""

@@ -5,9 +5,10 @@ import shutil
 import pytest
 
 from kanal import topics
-from kanal.errors import NewerEvent, OffsetsRefused
+from kanal.errors import Fenced, NewerEvent, OffsetsRefused
 from kanal.journal import Place, Record
 from kanal.journal.sqlite import SqliteJournal
+from kanal.stage_tables import StageStore
 from tests.kanal.stage.toy import Bench, Toy, drain
 
 
@@ -24,6 +25,20 @@ def test_a_loop_that_was_overtaken_commits_nothing(bench: Bench) -> None:
     assert bench.saved() == ["a", "b"]
     drain(one)
     assert bench.saved() == bench.outputs() == ["a", "b", "c"]
+
+
+def test_of_many_partitions_one_that_was_taken_over_holds_all_back(bench: Bench) -> None:
+    """A batch is committed whole or not at all."""
+    store, places = StageStore("toy"), [Place(topics.REPORTS, partition) for partition in range(3)]
+    with bench.database.begin() as connection:
+        for place in places:
+            store.take(connection, place, "journal", 1)
+    expected, new = dict.fromkeys(places, 1), dict.fromkeys(places, 9)
+    with pytest.raises(Fenced, match="reports"), bench.database.begin() as connection:
+        store.advance(connection, expected | {places[1]: 2}, new)
+    with bench.database.begin() as connection:
+        store.advance(connection, expected, new)
+        assert [store.take(connection, place, "journal", 1).next for place in places] == [9, 9, 9]
 
 
 def test_two_loops_in_turn_apply_nothing_twice(bench: Bench) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -119,7 +120,7 @@ def test_a_taken_sms_is_sent(phonebox: Phonebox, outbox: Path, status: int) -> N
     assert len(phonebox.posted) == 1
 
 
-@pytest.mark.parametrize("status", [401, 403, 408, 409, 425, 429, 503])
+@pytest.mark.parametrize("status", [401, 403, 407, 408, 409, 425, 429, 503])
 def test_a_passing_refusal_is_tried_again_later(phonebox: Phonebox, outbox: Path, status: int) -> None:
     """Overload, our wrong secret, their failure: nothing of it is the citizen's fault."""
     phonebox.status = status
@@ -187,16 +188,38 @@ def test_a_gateway_that_cannot_be_reached_has_taken_nothing(outbox: Path) -> Non
 
 def test_a_proxy_that_the_environment_names_is_used(phonebox: Phonebox, outbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many a city lets its servers out through one only; `NO_PROXY` names what is reached without it."""
-    proxy = phonebox.url.removesuffix("/send").replace("//", "//kanal:secret@")
+    proxy = phonebox.url.removesuffix("/send").replace("//", "//kanal:a%40b@")
     monkeypatch.setenv("http_proxy", proxy)
     monkeypatch.setenv("no_proxy", "inside.example")
 
     deliver("http://gateway.example/send", outbox)
     assert phonebox.posted[0][0]["host"] == "gateway.example"
-    assert phonebox.posted[0][0]["proxy-authorization"].startswith("Basic ")
+    assert phonebox.posted[0][0]["proxy-authorization"] == "Basic " + b64encode(b"kanal:a@b").decode()
 
     with pytest.raises(TemporaryFailure):
         deliver("http://inside.example/send", outbox)
+
+
+def test_a_proxy_that_hangs_up_may_have_passed_the_sms_on(phonebox: Phonebox, outbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a proxy that was never reached has taken nothing."""
+    monkeypatch.setenv("http_proxy", phonebox.url.removesuffix("/send"))
+    phonebox.hangs_up = True
+
+    with pytest.raises(AnswerLost):
+        deliver("http://gateway.example/send", outbox)
+
+    monkeypatch.setenv("http_proxy", "127.0.0.1:1")
+    with pytest.raises(TemporaryFailure) as failure:
+        deliver("http://gateway.example/send", outbox)
+    assert not isinstance(failure.value, AnswerLost)
+
+
+def test_a_sending_address_that_is_none_is_told(outbox: Path) -> None:
+    """At the start, without quoting it: it may hold a password."""
+    with pytest.raises(SetupError, match="gateway main") as refused:
+        deliver("https://gateway.example:99999/", outbox)
+
+    assert "99999" not in str(refused.value)
 
 
 def test_no_error_names_the_citizen(phonebox: Phonebox, outbox: Path) -> None:

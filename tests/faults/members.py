@@ -10,7 +10,10 @@ from tests.faults.traffic import Habits
 from tests.servers.kanal import KanalProcess
 from tests.servers.processes import free_port
 
-PATIENT = Habits(pause_seconds=0.5)
+PATIENT = Habits(pause_seconds=2.0, at_most=24)
+"""They write for a minute: a member that joins on a busy machine may come to its first batch late."""
+
+FREEZE_SECONDS = 90
 SERVICES = ("normalizer", "router", "tracker", "ingest-sms", "ingest-email")
 STAGE_OF = {"ingest-sms": "sms-replies", "ingest-email": "email-replies"}
 SESSION_SECONDS = 6
@@ -57,7 +60,7 @@ def zombie(run: Run) -> None:
     with run.traffic(PATIENT), further_member(run, service, 0) as member:
         frozen = run.town.kanal.process_of(service)
         frozen.kill_at(f"{STAGE_OF.get(service, service)}.{point}", 1, signal.SIGSTOP)
-        frozen.wait_for_freeze(60)
+        frozen.wait_for_freeze(FREEZE_SECONDS)
         time.sleep(SESSION_SECONDS + run.random.uniform(1, 4))
         frozen.resume()
         time.sleep(1)

@@ -11,8 +11,8 @@ NO_REPEATS = Habits(repeats=False)
 
 
 def one_is_wrong(run: Run) -> None:
-    """One service is an hour off."""
-    processes = list(run.town.kanal.processes.values())
+    """One service is an hour off; not ingest-email."""
+    processes = [process for process in run.town.kanal.processes.values() if process.name != "ingest-email"]
     _off(run, [run.random.choice(processes)])
 
 
@@ -41,6 +41,7 @@ ONE = "The clock of one service is an hour before or behind, and is set right la
 ALL = "All clocks are an hour before or behind, and are set right later"
 FAULTS = [
     Fault("one clock wrong", "T10", ONE, one_is_wrong, ("kafka",), ()),
-    # Not over Kafka: with libfaketime ingest-email does not come up there; whether the preloaded library or Kanal is to blame is not known.
+    # Not over Kafka, and there not ingest-email: with libfaketime Python's `time.sleep` fails in it (EINVAL of clock_nanosleep), so it does
+    # not come up. Embedded its code runs under the same library without.
     Fault("all clocks wrong", "T10", ALL, all_are_wrong, ("embedded",), ("embedded",)),
 ]

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, or_, select, update
 
 from kanal import metrics, topics
 from kanal.contacts import Contact, open_sealed
@@ -322,11 +322,11 @@ def _claimed_at(moment: int) -> ColumnElement[bool]:
     return and_(replies.c.state == "sending", replies.c.claimed_until == moment + CLAIM_SECONDS)
 
 
-def _change(connection: Connection, rows: Sequence[Mapping[str, Any]], which: ColumnElement[bool] | None = None) -> None:
+def _change(connection: Connection, rows: Sequence[Mapping[str, Any]], which: ColumnElement[bool]) -> None:
     """Set values of replies named by `id`, of those for which `which` holds; all rows name the same columns."""
     if rows:
         columns: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name != "id"}
-        statement = update(replies).where(replies.c.reply_id == bindparam("id"), true() if which is None else which)
+        statement = update(replies).where(replies.c.reply_id == bindparam("id"), which)
         connection.execute(statement.values(columns), rows)
 
 

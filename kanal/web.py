@@ -57,7 +57,7 @@ def application(service: str, routers: Sequence[APIRouter], alive: Callable[[], 
     @app.exception_handler(Exception)
     async def broken(_request: Request, error: Exception) -> Response:
         log.error("request_failed", error=error)
-        return JSONResponse({"error": "internal", "message": "something is wrong on our side"}, 500)
+        return JSONResponse({"error": "internal", "message": "something is wrong on our side"}, 500, _SECURITY_HEADERS)
 
     app.include_router(_operations(alive, ready))
     for router in routers:

@@ -172,9 +172,6 @@ class Folding:
 class Untimed(TrackerHandler):
     """Without clocks: events of fixed dates must not be overdue by the wall clock."""
 
-    def saved(self) -> None:
-        return None
-
     def due(self, connection: Any, places: Any, now: datetime) -> Sequence[Input]:
         return ()
 

@@ -15,6 +15,10 @@ STAGE_REPEATS = Counter(
     "kanal_stage_repeats", "Records dropped because their id was applied before. Normal after a crash or a resend.", ["stage"]
 )
 STAGE_RETRIES = Counter("kanal_stage_retries", "Turns that failed for a passing reason and are tried again.", ["stage", "reason"])
+PRODUCERS_REPLACED = Counter(
+    "kanal_producers_replaced",
+    "Kafka left a record unacknowledged for a minute and got a new client. Rising while Kafka is up: see its log.",
+)
 STAGE_BEHIND_SECONDS = Gauge(
     "kanal_stage_behind_seconds", "Age of the newest record that a stage committed when it did so. Rising: add processes.", ["stage"]
 )

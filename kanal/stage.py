@@ -299,9 +299,8 @@ class StageLoop:
 
     # Owning partitions.
 
-    def _take_over(self, place: Place) -> int | None:
+    def _take_over(self, place: Place, first: int) -> int | None:
         """A partition is assigned: read from the stored offset, after appending what its last owner left in the outbox."""
-        first = self._journal.bounds(place.topic)[place.partition].first
         with self._database.begin() as connection:
             stored = self._store.take(connection, place, self._journal.identity(place.topic), first)
         # Only now: if the last owner commits after this look, our first commit is fenced and we take over anew.

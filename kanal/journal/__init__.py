@@ -73,8 +73,8 @@ class BatchLimit(NamedTuple):
     age_seconds: float = 0.02
 
 
-StartFrom = Callable[[Place], int | None]
-"""Asked for each partition when it is assigned: the next offset to read, or None = the group's own commit, else the first."""
+StartFrom = Callable[[Place, int], int | None]
+"""Asked for each partition when it is assigned, with its first offset: the next to read, or None = the group's commit, else the first."""
 
 
 class Reader(Protocol):

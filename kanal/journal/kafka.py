@@ -15,6 +15,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from kanal import metrics
 from kanal.errors import JournalAway, OffsetsRefused, RecordTooLarge, SetupError
 from kanal.journal import BatchLimit, Bounds, Place, Record, StartFrom, Stored, partition_of, refuse_too_large, refuse_unknown_topics
 from kanal.logs import logger
@@ -48,6 +49,9 @@ _CONSUMER = {
     "fetch.message.max.bytes": 2 * 1024 * 1024,
 }
 _REQUEST_SECONDS = 10.0
+_PATIENCE_SECONDS = 60.0
+"""A producer that has left a record unacknowledged for so long is replaced. It may be stuck for good: after a broker hung, one was
+refused for ever as out of sequence, though Kafka answered everybody else (KAFKA-14359, librdkafka 3584)."""
 
 
 def server_of(url: str) -> str:
@@ -83,7 +87,9 @@ class KafkaJournal:
         self._admin = _admin(self._options)
         self._identities: dict[str, str] = {}
         self._submitting = threading.Lock()
-        self._new_producer()
+        self._waiting: deque[_Countdown] = deque()
+        self._log = logger("journal")
+        self._producer = self._new_producer()
         self._poller = threading.Thread(target=self._serve_callbacks, name="journal-acknowledgements", daemon=True)
         self._poller.start()
 
@@ -103,6 +109,7 @@ class KafkaJournal:
                 self._produce(record, acknowledged)
                 if acknowledged.failed:  # what follows must not overtake it: the caller repeats all of them
                     break
+            self._waiting.append(acknowledged)
         return done
 
     def append(self, records: Sequence[Record], timeout_seconds: float = _REQUEST_SECONDS) -> None:
@@ -158,8 +165,8 @@ class KafkaJournal:
         self._closing.set()
         self._poller.join(2.0)
 
-    def _new_producer(self) -> None:
-        self._producer = Producer({**self._options, **_PRODUCER})
+    def _new_producer(self) -> Producer:
+        return Producer({**self._options, **_PRODUCER})
 
     def _browser(self) -> Consumer:
         return Consumer({**self._options, **_CONSUMER, "group.id": "kanal.browser", "enable.partition.eof": True})
@@ -167,6 +174,24 @@ class KafkaJournal:
     def _serve_callbacks(self) -> None:
         while not self._closing.is_set():
             self._producer.poll(0.1)
+            if self._is_stuck() and self._submitting.acquire(blocking=False):  # who has it may need our polling to go on
+                try:
+                    self._replace_producer()
+                finally:
+                    self._submitting.release()
+
+    def _is_stuck(self) -> bool:
+        while self._waiting and self._waiting[0].over:
+            self._waiting.popleft()
+        return bool(self._waiting) and time.monotonic() - self._waiting[0].since > _PATIENCE_SECONDS
+
+    def _replace_producer(self) -> None:
+        """Whoever still waits is told, and repeats; what landed all the same is dropped by its id."""
+        stuck, self._producer = self._producer, self._new_producer()
+        metrics.PRODUCERS_REPLACED.inc()
+        self._log.warning("producer_replaced", waiting=len(stuck))
+        stuck.purge()
+        stuck.flush(1.0)
 
     def _produce(self, record: Record, acknowledged: "_Countdown") -> None:
         headers: list[tuple[str, str | bytes | None]] = [(name, text.encode()) for name, text in record.headers.items()]
@@ -186,7 +211,7 @@ class KafkaJournal:
             except KafkaException as error:
                 acknowledged.fail(_failure(error.args[0]))
                 if error.args[0].fatal():
-                    self._new_producer()  # the old one refuses for ever; a repeat is dropped by id
+                    self._replace_producer()  # the old one refuses for ever
                 return
 
 
@@ -237,7 +262,13 @@ class _Countdown:
     def __init__(self, count: int, done: "Future[None]") -> None:
         self._left = count
         self._done = done
+        self.since = time.monotonic()
         self.failed = False
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._done.done()
 
     def one(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
@@ -340,8 +371,8 @@ class KafkaReader:
         consumer.unassign()
 
     def _start(self, consumer: Consumer, place: Place) -> TopicPartition:
-        wanted = self._start_from(place)
-        bounds = _watermarks(consumer, place)
+        wanted = self._start_from(place, _watermarks(consumer, place).first)
+        bounds = _watermarks(consumer, place)  # anew: until just now another member may have appended and moved on
         if wanted is None:
             wanted = _committed(consumer, place)
         if wanted is None:

@@ -265,7 +265,7 @@ class SqliteReader:
         self._looked: tuple[int, float] = (-1, 0.0)
         for topic in topics:
             place = Place(topic, 0)
-            self._positions[place] = self._start(place, start_from(place))
+            self._positions[place] = self._start(place, start_from)
 
     def poll(self, limit: BatchLimit, timeout_seconds: float) -> Sequence[Stored]:
         mark = self._journal.mark()
@@ -285,8 +285,9 @@ class SqliteReader:
     def close(self) -> None:
         self._connection.close()
 
-    def _start(self, place: Place, wanted: int | None) -> int:
+    def _start(self, place: Place, start_from: StartFrom) -> int:
         first, end = self._journal._bounds(self._connection, place.topic)
+        wanted = start_from(place, first)
         if wanted is None:
             row = self._connection.execute("SELECT next FROM commits WHERE name = ? AND topic = ?", (self._group, place.topic)).fetchone()
             wanted = row[0] if row else first

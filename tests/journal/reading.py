@@ -21,7 +21,7 @@ def records(keys: Iterable[str], each: int, topic: str = REPORTS) -> list[Record
     return [record(key, number, topic) for number in range(each) for key in keys]
 
 
-def from_first(_place: Place) -> int | None:
+def from_first(_place: Place, _first: int) -> int | None:
     """Start where the group stopped, else at the first record."""
     return None
 

@@ -217,7 +217,7 @@ def test_a_given_start_outranks_the_commit(journal: Journal) -> None:
     journal.append(records(KEYS, 10))
     everything = read_all(journal, "given", 240)  # and commits the end
     starts = {place: (position + journal.bounds(REPORTS)[place.partition].first) // 2 for place, position in positions(everything).items()}
-    reader = journal.reader("given", [REPORTS], starts.get)
+    reader = journal.reader("given", [REPORTS], lambda place, _first: starts.get(place))
     expected = [each for each in everything if each.offset >= starts[place_of(each)]]
     assert sorted(ids(read(reader, len(expected)))) == sorted(ids(expected))
     reader.close()
@@ -321,7 +321,7 @@ def test_a_record_for_an_unknown_topic_is_the_callers_bug_and_nobody_elses(journ
     assert ids(read_all(journal, "unknown", 1)) == ["b/0"]
 
 
-def _poll_until_refused(journal: Journal, group: str, topic: str, start: Callable[[Place], int | None]) -> None:
+def _poll_until_refused(journal: Journal, group: str, topic: str, start: Callable[[Place, int], int | None]) -> None:
     """On one journal the refusal comes with the reader, on the other with its first batch."""
     reader = journal.reader(group, [topic], start)
     try:
@@ -335,8 +335,8 @@ def test_an_offset_beyond_the_end_is_refused(journal: Journal) -> None:
     journal.append(records(KEYS, 2))
     ends = {Place(REPORTS, partition): bounds.end for partition, bounds in journal.bounds(REPORTS).items()}
     with pytest.raises(OffsetsRefused, match="beyond"):
-        _poll_until_refused(journal, "beyond", REPORTS, lambda place: ends[place] + (place.partition == 0))
-    reader = journal.reader("at-the-end", [REPORTS], lambda place: ends[place])
+        _poll_until_refused(journal, "beyond", REPORTS, lambda place, _first: ends[place] + (place.partition == 0))
+    reader = journal.reader("at-the-end", [REPORTS], lambda place, _first: ends[place])
     assert list(reader.poll(BatchLimit(), 1)) == []
     journal.append(records(KEYS, 1))
     assert sorted(ids(read(reader, 24))) == sorted(ids(records(KEYS, 1)))
@@ -357,7 +357,7 @@ def test_an_expired_offset_is_refused(back_end: BackEnd, journal: Journal) -> No
     with pytest.raises(OffsetsRefused, match="expired"):
         _poll_until_refused(journal, "slow", MESSAGES, from_first)
     with pytest.raises(OffsetsRefused, match="expired"):
-        _poll_until_refused(journal, "given", MESSAGES, lambda asked: first if asked == place else None)
+        _poll_until_refused(journal, "given", MESSAGES, lambda asked, _first: first if asked == place else None)
     assert ids(read_all(journal, "new", 1, [MESSAGES])) == ["a/10"]
 
 

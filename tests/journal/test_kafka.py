@@ -167,12 +167,47 @@ def test_closing_while_kafka_is_away_tells_whoever_waits(journal: KafkaJournal, 
 
 
 @pytest.mark.servers
+def test_a_producer_that_is_stuck_is_replaced(kafka_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka answers everybody else, but one client never gets its record through: whoever waits is told, and the next one lands."""
+    monkeypatch.setattr(journal_kafka, "_PATIENCE_SECONDS", 1.0)
+    with monkeypatch.context() as patch:
+        patch.setitem(journal_kafka._PRODUCER, "linger.ms", 600_000)  # never sends by itself
+        journal = KafkaJournal(kafka_url)
+    with pytest.raises(JournalAway, match="PURGE"):
+        journal.submit(records(["a"], 2)).result(PATIENCE_SECONDS)
+    journal.append(records(["a"], 3))
+    assert ids(journal.scan(REPORTS)) == ids(records(["a"], 3))
+    journal.close()
+
+
+@pytest.mark.servers
+def test_what_a_broker_that_hangs_leaves_open_is_the_callers_to_repeat(
+    journal: KafkaJournal, kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old client's request may still land when the broker goes on; nothing is missing, and repeats carry the same ids."""
+    journal.append(records(["a"], 1))
+    monkeypatch.setattr(journal_kafka, "_PATIENCE_SECONDS", 1.0)
+    kafka.pause()
+    try:
+        for _ in range(2):
+            with pytest.raises(JournalAway, match="PURGE"):
+                journal.submit(records(["a", "b"], 3)).result(PATIENCE_SECONDS)
+    finally:
+        kafka.resume()
+        kafka.wait_ready()
+    monkeypatch.undo()
+    journal.append(records(["a", "b"], 3), PATIENCE_SECONDS)
+    found = by_key(journal.scan(REPORTS))
+    assert {key: list(dict.fromkeys(of_key)) for key, of_key in found.items()} == by_key(records(["a", "b"], 3))
+
+
+@pytest.mark.servers
 def test_a_start_that_cannot_be_told_yet_is_asked_for_again(journal: KafkaJournal) -> None:
     """A database that is away when partitions are assigned costs a failed poll, not the partitions."""
     journal.append(records(KEYS, 2))
     failures = [DatabaseAway(), DatabaseAway()]
 
-    def start(_place: Place) -> None:
+    def start(_place: Place, _first: int) -> None:
         if failures:
             raise failures.pop()
 

@@ -65,9 +65,9 @@ class Run:
     """When the fault was over and the last citizen had sent."""
 
     @contextmanager
-    def traffic(self, habits: Habits | None = None) -> Iterator[Traffic]:
-        """Citizens write inside; at the end the fault is over and they finish."""
-        traffic = Traffic(self.town, self.seed, habits or Habits())
+    def traffic(self, habits: Habits | None = None, *, wave: int = 0) -> Iterator[Traffic]:
+        """Citizens write inside, others in each wave; at the end the fault is over and they finish."""
+        traffic = Traffic(self.town, self.seed + wave, habits or Habits())
         traffic.ledger = self.ledger
         traffic.start()
         try:

@@ -1,5 +1,6 @@
 """T16: memory and open files of every process under steady load. `KANAL_LEAK_MINUTES` says for how long (one hour by default)."""
 
+import itertools
 import os
 import statistics
 import time
@@ -9,7 +10,9 @@ from tests.faults.harness import Fault, Run
 from tests.faults.traffic import Habits
 
 MINUTES = float(os.environ.get("KANAL_LEAK_MINUTES", "60"))
-STEADY = Habits(pause_seconds=0.5, at_most=1_000_000)
+STEADY = Habits(pause_seconds=1.5, at_most=24)
+"""Below the thirty messages an hour that Kanal takes from one sender: then others write."""
+
 SAMPLE_SECONDS = 1.0
 WARM_UP = 0.4
 """This share of the time is not looked at: caches and pools fill."""
@@ -21,12 +24,15 @@ FILES_PER_HOUR = 20.0
 def steady(run: Run) -> None:
     """After a warm-up neither memory nor open files grow."""
     samples: dict[str, list[tuple[float, float, float]]] = {process.name: [] for process in run.town.kanal.processes.values()}
-    with run.traffic(STEADY):
-        until = time.monotonic() + MINUTES * 60
-        while time.monotonic() < until:
-            for process in run.town.kanal.processes.values():
-                samples[process.name].append((time.monotonic(), *_used(process.pids)))
-            time.sleep(SAMPLE_SECONDS)
+    until = time.monotonic() + MINUTES * 60
+    for wave in itertools.count():
+        with run.traffic(STEADY, wave=wave) as traffic:
+            while time.monotonic() < until and not traffic.everybody_wrote:
+                for process in run.town.kanal.processes.values():
+                    samples[process.name].append((time.monotonic(), *_used(process.pids)))
+                time.sleep(SAMPLE_SECONDS)
+        if time.monotonic() >= until:
+            break
     for name, taken in samples.items():
         memory, files = _per_hour(taken[int(len(taken) * WARM_UP) :])
         print(f"  {name}: {memory:+.1f} MiB/h, {files:+.1f} open files/h, now {taken[-1][1]:.0f} MiB, {taken[-1][2]:.0f} files")  # noqa: T201

@@ -93,6 +93,11 @@ class Traffic:
         with self.noted:
             assert self.noted.wait_for(lambda: len(self.ledger.sent) >= messages or not self._writing, timeout_seconds), "no traffic"
 
+    @property
+    def everybody_wrote(self) -> bool:
+        """Whether all citizens have sent all that they may."""
+        return not self._writing
+
     def _live(self, citizen: "Citizen") -> None:
         try:
             for sent in citizen.messages(self.over):

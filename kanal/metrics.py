@@ -17,7 +17,7 @@ STAGE_REPEATS = Counter(
 STAGE_RETRIES = Counter("kanal_stage_retries", "Turns that failed for a passing reason and are tried again.", ["stage", "reason"])
 PRODUCERS_REPLACED = Counter(
     "kanal_producers_replaced",
-    "Kafka left a record unacknowledged for a minute and got a new client. Rising while Kafka is up: see its log.",
+    "Kafka clients replaced because a record stayed unacknowledged for a minute or the client gave up. Normal while Kafka is away.",
 )
 STAGE_BEHIND_SECONDS = Gauge(
     "kanal_stage_behind_seconds", "Age of the newest record that a stage committed when it did so. Rising: add processes.", ["stage"]

@@ -90,10 +90,10 @@ class Reader(Protocol):
         """The partitions that this member owns now."""
 
     def commit(self, positions: Mapping[Place, int]) -> None:
-        """Note the group's next offsets, for lag and for readers that keep no offsets themselves. May lag behind."""
+        """Note the group's next offsets soon, for lag and for readers that keep no offsets themselves. Waits for nobody."""
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group, once what was committed is noted."""
 
 
 class Journal(Protocol):

@@ -1,10 +1,9 @@
-"""The journal on Apache Kafka, through confluent-kafka. Delivery call-backs only set a future; everything blocking stays blocking.
+"""The journal on Apache Kafka, through confluent-kafka: its readers here, appending in kafka_append.py. Everything blocking stays blocking.
 
 No Kafka transactions: ids are derived and readers drop repeats. Settings with reasons below; measurements in
 docs/decisions/0003-no-kafka-transactions.md.
 """
 
-import math
 import threading
 import time
 from collections import deque
@@ -12,26 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from kanal import metrics
-from kanal.errors import JournalAway, OffsetsRefused, RecordTooLarge, SetupError
-from kanal.journal import BatchLimit, Bounds, Place, Record, StartFrom, Stored, partition_of, refuse_too_large, refuse_unknown_topics
-from kanal.logs import logger
+from kanal.errors import JournalAway, OffsetsRefused, SetupError
+from kanal.journal import BatchLimit, Bounds, Place, Record, StartFrom, Stored, refuse_too_large, refuse_unknown_topics
+from kanal.journal.kafka_append import Appender
+from kanal.journal.kafka_errors import Refusals, failure_of
 from kanal.settings import KAFKA_CLIENT
 from kanal.topics import PARTITIONS
 
-_PRODUCER = {
-    "enable.idempotence": True,  # a retry inside the client neither repeats nor reorders
-    "acks": "all",
-    "message.timeout.ms": 0,  # never give up inside the client: giving up one record would let the next overtake it
-    "linger.ms": 5,  # the broker's work goes by requests, not records; 1 saves 4 ms of an answer's 300
-    "compression.type": "lz4",
-    "message.max.bytes": 2 * 1024 * 1024,  # Kanal's own limit is 1 MiB and is checked before
-    "queue.buffering.max.messages": 100_000,
-    "retry.backoff.ms": 50,
-}
 _CONSUMER = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -49,9 +38,6 @@ _CONSUMER = {
     "fetch.message.max.bytes": 2 * 1024 * 1024,
 }
 _REQUEST_SECONDS = 10.0
-_PATIENCE_SECONDS = 60.0
-"""A producer that has left a record unacknowledged for so long is replaced. It may be stuck for good: after a broker hung, one was
-refused for ever as out of sequence, though Kafka answered everybody else (KAFKA-14359, librdkafka 3584)."""
 
 
 def server_of(url: str) -> str:
@@ -61,7 +47,7 @@ def server_of(url: str) -> str:
 
 def check_access(url: str, options: Mapping[str, Any]) -> None:
     """Ask the brokers once. *Raises:* SetupError that names the setting when they refuse us or we them; JournalAway."""
-    refusals = _Refusals()
+    refusals = Refusals()
     # Silent: librdkafka's own lines come from a thread of its own, also behind the sentence that is to be read.
     admin = _admin({"bootstrap.servers": server_of(url), "log_level": 0, "error_cb": refusals, **options})
     deadline = time.monotonic() + _REQUEST_SECONDS
@@ -74,43 +60,23 @@ def check_access(url: str, options: Mapping[str, Any]) -> None:
             if refusals.latest:
                 raise SetupError(refusals.latest) from None
             if time.monotonic() > deadline:
-                raise _failure(error.args[0]) from None
+                raise failure_of(error.args[0]) from None
 
 
 class KafkaJournal:
     """See `kanal.journal.Journal`. `options` are librdkafka settings for every client (TLS, SASL)."""
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
-        self._options = {"bootstrap.servers": server_of(url), "client.id": "kanal", "error_cb": _Refusals(), **(options or {})}
+        self._options = {"bootstrap.servers": server_of(url), "client.id": "kanal", "error_cb": Refusals(), **(options or {})}
         self._closing = threading.Event()
-        self._closed = False
         self._admin = _admin(self._options)
         self._identities: dict[str, str] = {}
-        self._submitting = threading.Lock()
-        self._waiting: deque[_Countdown] = deque()
-        self._log = logger("journal")
-        self._producer = self._new_producer()
-        self._poller = threading.Thread(target=self._serve_callbacks, name="journal-acknowledgements", daemon=True)
-        self._poller.start()
+        self._appender = Appender(self._options)
 
     def submit(self, records: Sequence[Record]) -> "Future[None]":
         refuse_too_large(records)
         refuse_unknown_topics(records)
-        done: Future[None] = Future()
-        if not records:
-            done.set_result(None)
-            return done
-        acknowledged = _Countdown(len(records), done)
-        with self._submitting:  # the records of one call stay together and in order
-            if self._closed:
-                acknowledged.fail(JournalAway("the journal is closed"))
-                return done
-            for record in records:
-                self._produce(record, acknowledged)
-                if acknowledged.failed:  # what follows must not overtake it: the caller repeats all of them
-                    break
-            self._waiting.append(acknowledged)
-        return done
+        return self._appender.submit(records)
 
     def append(self, records: Sequence[Record], timeout_seconds: float = _REQUEST_SECONDS) -> None:
         try:
@@ -134,7 +100,7 @@ class KafkaJournal:
                 future = self._admin.describe_topics(TopicCollection([topic]), request_timeout=_REQUEST_SECONDS)[topic]
                 description = future.result()
             except KafkaException as error:
-                raise _failure(error.args[0]) from None
+                raise failure_of(error.args[0]) from None
             if len(description.partitions) != PARTITIONS:
                 raise SetupError(f"{topic} has {len(description.partitions)} partitions, Kanal needs {PARTITIONS}")
             self._identities[topic] = str(description.topic_id)
@@ -157,62 +123,11 @@ class KafkaJournal:
         self._closing.wait(min(timeout_seconds, 0.02))  # nobody tells us of appends elsewhere; a reader's poll does wait
 
     def close(self) -> None:
-        self._closed = True
-        with self._submitting:  # so that nothing is submitted behind the end
-            self._producer.flush(5.0)  # what stays unacknowledged is still in the caller's outbox or was never acknowledged outside
-            self._producer.purge()
-            self._producer.flush(1.0)  # whoever still waits is told
         self._closing.set()
-        self._poller.join(2.0)
-
-    def _new_producer(self) -> Producer:
-        return Producer({**self._options, **_PRODUCER})
+        self._appender.close()
 
     def _browser(self) -> Consumer:
         return Consumer({**self._options, **_CONSUMER, "group.id": "kanal.browser", "enable.partition.eof": True})
-
-    def _serve_callbacks(self) -> None:
-        while not self._closing.is_set():
-            self._producer.poll(0.1)
-            if self._is_stuck() and self._submitting.acquire(blocking=False):  # who has it may need our polling to go on
-                try:
-                    self._replace_producer()
-                finally:
-                    self._submitting.release()
-
-    def _is_stuck(self) -> bool:
-        while self._waiting and self._waiting[0].over:
-            self._waiting.popleft()
-        return bool(self._waiting) and time.monotonic() - self._waiting[0].since > _PATIENCE_SECONDS
-
-    def _replace_producer(self) -> None:
-        """Whoever still waits is told, and repeats; what landed all the same is dropped by its id."""
-        stuck, self._producer = self._producer, self._new_producer()
-        metrics.PRODUCERS_REPLACED.inc()
-        self._log.warning("producer_replaced", waiting=len(stuck))
-        stuck.purge()
-        stuck.flush(1.0)
-
-    def _produce(self, record: Record, acknowledged: "_Countdown") -> None:
-        headers: list[tuple[str, str | bytes | None]] = [(name, text.encode()) for name, text in record.headers.items()]
-        deadline = time.monotonic() + _REQUEST_SECONDS
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic, key=record.key.encode(), value=record.value, headers=headers,
-                    partition=partition_of(record.key, PARTITIONS), on_delivery=acknowledged.one,
-                )  # fmt: skip
-                return
-            except BufferError:
-                if self._closed or time.monotonic() > deadline:
-                    acknowledged.fail(JournalAway("the queue to Kafka is full"))
-                    return
-                time.sleep(0.005)
-            except KafkaException as error:
-                acknowledged.fail(_failure(error.args[0]))
-                if error.args[0].fatal():
-                    self._replace_producer()  # the old one refuses for ever
-                return
 
 
 def _admin(options: Mapping[str, Any]) -> AdminClient:
@@ -223,65 +138,6 @@ def _admin(options: Mapping[str, Any]) -> AdminClient:
         for field, option in KAFKA_CLIENT.items():
             text = text.replace(option, f"KANAL_{field.upper()}")
         raise SetupError(f"KANAL_KAFKA_OPTIONS or another setting of Kafka is wrong: {text}") from None
-
-
-class _Refusals:
-    """Call-back for errors of connections: names the setting that is to blame, which no answer to a request does.
-
-    Once an hour, or when it is another: clients try again for ever.
-    """
-
-    def __init__(self) -> None:
-        self.latest = ""
-        self._logged_at = -math.inf
-        self._log = logger("journal")
-
-    def __call__(self, error: KafkaError) -> None:
-        told = _setting_to_blame(error)
-        if told and (told != self.latest or time.monotonic() > self._logged_at + 3_600):
-            self.latest, self._logged_at = told, time.monotonic()
-            self._log.error("kafka_refused", error=told)
-
-
-def _setting_to_blame(error: KafkaError) -> str:
-    text = error.str()
-    if "alert" in text and "certificate" in text:
-        return "the brokers refuse our certificate, or want one: KANAL_KAFKA_CERTIFICATE"
-    if "certificate verify failed" in text:
-        return "the brokers' certificate is not vouched for by KANAL_KAFKA_CA"
-    if error.code() == KafkaError._SSL:
-        return "TLS fails: is KANAL_KAFKA_SECURITY_PROTOCOL that of the brokers' port?"
-    if error.code() == KafkaError._AUTHENTICATION:
-        return "the brokers refuse the login: KANAL_KAFKA_USER, KANAL_KAFKA_PASSWORD or KANAL_KAFKA_SASL_MECHANISM"
-    return ""
-
-
-class _Countdown:
-    """Sets a future when the last of `count` records is acknowledged, or when the first fails."""
-
-    def __init__(self, count: int, done: "Future[None]") -> None:
-        self._left = count
-        self._done = done
-        self.since = time.monotonic()
-        self.failed = False
-
-    @property
-    def over(self) -> bool:
-        """Whether nobody waits any more."""
-        return self._done.done()
-
-    def one(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self.fail(_failure(error))
-            return
-        self._left -= 1
-        if self._left == 0 and not self._done.done():
-            self._done.set_result(None)
-
-    def fail(self, error: Exception) -> None:
-        self.failed = True
-        if not self._done.done():
-            self._done.set_exception(error)
 
 
 class KafkaReader:
@@ -314,12 +170,8 @@ class KafkaReader:
 
     def commit(self, positions: Mapping[Place, int]) -> None:
         offsets = [TopicPartition(place.topic, place.partition, offset) for place, offset in positions.items() if place in self._assigned]
-        if not offsets:
-            return
-        try:
-            self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            raise _failure(error.args[0]) from None
+        if offsets:  # without waiting: for a coordinator that was lost the client waits minutes, and its member cannot rejoin meanwhile
+            self._consumer.commit(offsets=offsets, asynchronous=True)
 
     def close(self) -> None:
         self._consumer.close()
@@ -349,7 +201,7 @@ class KafkaReader:
             message = self._held.popleft() if self._held else self._consumer.poll(min(0.1, max(0.0, deadline - time.monotonic())))
             if message is not None:
                 if (error := message.error()) is not None:
-                    raise _failure(error)
+                    raise failure_of(error)
                 return message
             if self._wanted is None and time.monotonic() >= deadline:
                 return None
@@ -388,7 +240,7 @@ def _watermarks(consumer: Consumer, place: Place) -> Bounds:
     try:
         first, end = consumer.get_watermark_offsets(TopicPartition(place.topic, place.partition), timeout=_REQUEST_SECONDS)
     except KafkaException as error:
-        raise _failure(error.args[0]) from None
+        raise failure_of(error.args[0]) from None
     return Bounds(first, end)
 
 
@@ -396,7 +248,7 @@ def _committed(consumer: Consumer, place: Place) -> int | None:
     try:
         offset = consumer.committed([TopicPartition(place.topic, place.partition)], timeout=_REQUEST_SECONDS)[0].offset
     except KafkaException as error:
-        raise _failure(error.args[0]) from None
+        raise failure_of(error.args[0]) from None
     return offset if offset >= 0 else None
 
 
@@ -410,7 +262,7 @@ def _scan_partition(consumer: Consumer, place: Place, bounds: Bounds) -> Iterato
         if (error := message.error()) is not None:
             if error.code() == KafkaError._PARTITION_EOF:  # compaction may have left nothing up to the end
                 return
-            raise _failure(error)
+            raise failure_of(error)
         position = _offset(message) + 1
         if position <= bounds.end:
             yield _stored(message)
@@ -432,11 +284,3 @@ def _offset(message: Message) -> int:
     offset = message.offset()
     assert offset is not None  # every message that was read has one
     return offset
-
-
-def _failure(error: KafkaError) -> Exception:
-    if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-        return RecordTooLarge("Kafka refuses a record as too large")
-    if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-        return OffsetsRefused("Kafka no longer has, or never had, the offset to start from")
-    return JournalAway(f"Kafka: {error.name()}")

@@ -286,8 +286,8 @@ class SqliteReader:
         self._connection.close()
 
     def _start(self, place: Place, start_from: StartFrom) -> int:
+        wanted = start_from(place, self._journal._bounds(self._connection, place.topic).first)
         first, end = self._journal._bounds(self._connection, place.topic)
-        wanted = start_from(place, first)
         if wanted is None:
             row = self._connection.execute("SELECT next FROM commits WHERE name = ? AND topic = ?", (self._group, place.topic)).fetchone()
             wanted = row[0] if row else first

@@ -4,9 +4,10 @@ It prints `read PARTITION OFFSET ID` for each record, then `committed PARTITION 
 """
 
 import sys
+import time
 
 from kanal.journal import BatchLimit
-from kanal.journal.kafka import KafkaJournal
+from kanal.journal.kafka import KafkaJournal, _committed
 from kanal.topics import REPORTS
 from tests.journal.reading import from_first, positions
 
@@ -21,6 +22,8 @@ def main() -> None:
         sys.stdout.flush()
         reader.commit(positions(batch))
         for place, offset in positions(batch).items():
+            while _committed(reader._consumer, place) != offset:
+                time.sleep(0.01)
             sys.stdout.write(f"committed {place.partition} {offset}\n")
         sys.stdout.flush()
 

@@ -3,19 +3,20 @@
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
 from kanal.errors import DatabaseAway, JournalAway
 from kanal.journal import BatchLimit, Place, Reader, Stored
-from kanal.journal import kafka as journal_kafka
 from kanal.journal.kafka import KafkaJournal, KafkaReader
 from kanal.topics import PARTITIONS, REPORTS
-from tests.journal.reading import PATIENCE_SECONDS, by_key, from_first, ids, positions, read, records
+from tests.journal.back_ends import within_patience
+from tests.journal.reading import PATIENCE_SECONDS, by_key, from_first, ids, positions, read, read_all, records
 from tests.servers.kafka import KafkaServer
 
 KEYS = [f"key-{number}" for number in range(24)]
@@ -167,38 +168,22 @@ def test_closing_while_kafka_is_away_tells_whoever_waits(journal: KafkaJournal, 
 
 
 @pytest.mark.servers
-def test_a_producer_that_is_stuck_is_replaced(kafka_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kafka answers everybody else, but one client never gets its record through: whoever waits is told, and the next one lands."""
-    monkeypatch.setattr(journal_kafka, "_PATIENCE_SECONDS", 1.0)
-    with monkeypatch.context() as patch:
-        patch.setitem(journal_kafka._PRODUCER, "linger.ms", 600_000)  # never sends by itself
-        journal = KafkaJournal(kafka_url)
-    with pytest.raises(JournalAway, match="PURGE"):
-        journal.submit(records(["a"], 2)).result(PATIENCE_SECONDS)
-    journal.append(records(["a"], 3))
-    assert ids(journal.scan(REPORTS)) == ids(records(["a"], 3))
-    journal.close()
-
-
-@pytest.mark.servers
-def test_what_a_broker_that_hangs_leaves_open_is_the_callers_to_repeat(
-    journal: KafkaJournal, kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The old client's request may still land when the broker goes on; nothing is missing, and repeats carry the same ids."""
-    journal.append(records(["a"], 1))
-    monkeypatch.setattr(journal_kafka, "_PATIENCE_SECONDS", 1.0)
+def test_noting_offsets_does_not_wait_for_a_broker_that_hangs(journal: KafkaJournal, kafka: KafkaServer) -> None:
+    """A stage that waited here could not rejoin its group: it stood still for minutes after the broker went on."""
+    journal.append(records(KEYS, 2))
+    reader = journal.reader("noting", [REPORTS], from_first)
+    found = read(reader, 48)
     kafka.pause()
     try:
-        for _ in range(2):
-            with pytest.raises(JournalAway, match="PURGE"):
-                journal.submit(records(["a", "b"], 3)).result(PATIENCE_SECONDS)
+        noting = threading.Thread(target=reader.commit, args=(positions(found),), daemon=True)
+        noting.start()
+        assert within_patience(noting)
     finally:
         kafka.resume()
         kafka.wait_ready()
-    monkeypatch.undo()
-    journal.append(records(["a", "b"], 3), PATIENCE_SECONDS)
-    found = by_key(journal.scan(REPORTS))
-    assert {key: list(dict.fromkeys(of_key)) for key, of_key in found.items()} == by_key(records(["a", "b"], 3))
+    reader.close()
+    journal.append(records(["after"], 1))
+    assert ids(read_all(journal, "noting", 1)) == ["after/0"]
 
 
 @pytest.mark.servers
@@ -294,35 +279,3 @@ def test_records_of_partitions_that_move_away_while_a_batch_is_gathered_are_not_
     reader = _reader([FakeMessage(1)], "revoke", [FakeMessage(1)])
     assert list(reader.poll(BatchLimit(), 0)) == []
     assert ids(reader.poll(BatchLimit(), 0)) == ["1"]
-
-
-class FakeProducer:
-    """Refuses the second record."""
-
-    def __init__(self, _settings: object) -> None:
-        self.produced: list[bytes] = []
-
-    def produce(self, _topic: str, value: bytes, **_: object) -> None:
-        if value == b"1":
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        self.produced.append(value)
-
-    def poll(self, timeout: float) -> int:
-        time.sleep(0.01)
-        return 0
-
-    def flush(self, timeout: float) -> int:
-        return 0
-
-    def purge(self) -> None:
-        """Nothing is left."""
-
-
-def test_what_follows_a_failed_record_in_a_call_does_not_overtake_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The caller repeats the whole call; a later record that had landed before the failed one would be out of order for ever."""
-    monkeypatch.setattr(journal_kafka, "Producer", FakeProducer)
-    journal = KafkaJournal("kafka://127.0.0.1:1", {"log_level": 0})
-    with pytest.raises(JournalAway):
-        journal.append(records(["a"], 4))
-    assert journal._producer.produced == [b"0"]  # type: ignore[attr-defined]
-    journal.close()

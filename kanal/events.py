@@ -205,6 +205,8 @@ class StatusAsked(Event, frozen=True, kw_only=True):
     """"CEK" alone: the sender's further reports, newest first; the answer names the open ones, at most three."""
     mine: bool = False
     """The question was "my open reports", not a number."""
+    proven: bool = False
+    """The asker is the reporter or has an answer of ours to him: only then our answer carries the proof that lets one add to the report."""
     language: str = "id"
     """Language to answer in, a code of the pack."""
 

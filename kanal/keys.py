@@ -72,7 +72,8 @@ def _read(path: Path) -> bytes:
         value = bytes.fromhex(path.read_text().strip())
     except (OSError, ValueError) as error:
         kind = type(error).__name__
-        raise SetupError(f"the key {path.name} in {path.parent} cannot be read ({kind}); `kanal keys` makes new ones") from None
+        told = f"the key {path.name} in {path.parent} cannot be read ({kind})"
+        raise SetupError(f"{told}: restore it from the backup; where there are no data yet, `kanal keys` makes new ones") from None
     if len(value) != 32:
         raise SetupError(f"the key {path.name} in {path.parent} has {len(value)} bytes instead of 32")
     return value

@@ -19,6 +19,9 @@ PRODUCERS_REPLACED = Counter(
     "kanal_producers_replaced",
     "Kafka clients replaced because a record stayed unacknowledged for a minute or the client gave up. Normal while Kafka is away.",
 )
+CONSUMERS_REPLACED = Counter(
+    "kanal_consumers_replaced", "Kafka clients replaced because their group was out of reach. Normal while Kafka is away."
+)
 STAGE_BEHIND_SECONDS = Gauge(
     "kanal_stage_behind_seconds", "Age of the newest record that a stage committed when it did so. Rising: add processes.", ["stage"]
 )

@@ -33,7 +33,10 @@ class FromFiles(PydanticBaseSettingsSource):
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         name = f"{self.config.get('env_prefix', '')}{field_name}_FILE".upper()
         path = os.environ.get(name)
-        content = Path(path).read_text().strip() if path else None
+        try:
+            content = Path(path).read_text().strip() if path else None
+        except OSError as error:
+            raise SetupError(f"{name}: the file cannot be read ({type(error).__name__})") from None
         return self.prepare_field_value(field_name, field, content, self.field_is_complex(field)), field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -74,7 +77,9 @@ class Settings(EnvironmentSettings):
     http_request_seconds: int = Field(
         30, ge=1, description="Seconds in which a request must have arrived, headers and body; so long a connection may be idle, too."
     )
-    public_url: str = Field("", description="Address of the pages as citizens reach them; empty = `http://localhost:<http_port>`.")
+    public_url: str = Field(
+        "", pattern=r"^(https?://\S+)?$", description="Address of the pages as citizens reach them; empty = `http://localhost:<http_port>`."
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR; anything else is INFO.")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to speak to Kafka, in Kafka's words: `SSL` with TLS, `SASL_SSL` with TLS and a login."
@@ -138,5 +143,3 @@ def load_settings(kind: type[AnySettings], **values: Any) -> AnySettings:
     except SettingsError as error:  # its message names the field only
         field = str(error).partition('"')[2].partition('"')[0]
         raise SetupError(f"{kind.model_config.get('env_prefix', '')}{field}".upper() + ": is no JSON") from None
-    except OSError as error:
-        raise SetupError(f"a file named by a setting ending in _FILE cannot be read (errno {error.errno})") from None

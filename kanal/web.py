@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +28,12 @@ _SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; base-uri 'none'",
 }
+
+
+_NO_SUCH_PAGE = """<!doctype html><html lang="id"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Halaman tidak ada</title><body style="font:17px/1.5 system-ui,sans-serif;margin:2rem">
+<p>Halaman ini tidak ada. <a href="/">Cari laporan dengan nomornya</a></p>
+<p lang="en">There is no such page. <a href="/?lang=en">Find a report by its number</a></p>"""
 
 
 class HttpError(KanalError):
@@ -53,6 +60,10 @@ def application(service: str, routers: Sequence[APIRouter], alive: Callable[[], 
     @app.exception_handler(KanalError)
     async def answer(_request: Request, error: KanalError) -> Response:
         return error_response(error)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        return no_such_page(request, error.status_code)
 
     @app.exception_handler(Exception)
     async def broken(_request: Request, error: Exception) -> Response:
@@ -90,6 +101,16 @@ def _doubtful_length() -> Response:
     """RFC 9112 section 6.3: a proxy in front may have seen another end of this request than we, so nothing behind it is read."""
     error = HttpError(400, "two-lengths", "Content-Length and Transfer-Encoding exclude each other")
     return JSONResponse(error.body, error.status, {"Connection": "close"})
+
+
+def no_such_page(request: Request, status: int) -> Response:
+    """404 and 405 of the router: in words for somebody with a browser, else as every other error."""
+    if "text/html" in request.headers.get("accept", ""):
+        return HTMLResponse(_NO_SUCH_PAGE, status)
+    rule, message = (
+        ("method", "this address does not take this method") if status == 405 else ("not-found", "there is nothing at this address")
+    )
+    return JSONResponse({"error": rule, "message": message}, status)
 
 
 def error_response(error: KanalError) -> JSONResponse:

@@ -7,17 +7,20 @@ docs/decisions/0003-no-kafka-transactions.md.
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from kanal import metrics
 from kanal.errors import JournalAway, OffsetsRefused, SetupError
 from kanal.journal import BatchLimit, Bounds, Place, Record, StartFrom, Stored, refuse_too_large, refuse_unknown_topics
 from kanal.journal.kafka_append import Appender
 from kanal.journal.kafka_errors import Refusals, failure_of
+from kanal.journal.kafka_group import STATISTICS_MILLISECONDS, Membership
+from kanal.logs import logger
 from kanal.settings import KAFKA_CLIENT
 from kanal.topics import PARTITIONS
 
@@ -85,7 +88,11 @@ class KafkaJournal:
             raise JournalAway("Kafka did not acknowledge in time") from error
 
     def reader(self, group: str, topics: Sequence[str], start_from: StartFrom) -> "KafkaReader":
-        return KafkaReader(Consumer({**self._options, **_CONSUMER, "group.id": f"kanal.{group}"}), topics, start_from)
+        def join(membership: Membership) -> Consumer:
+            told = {"stats_cb": membership, "statistics.interval.ms": STATISTICS_MILLISECONDS}
+            return Consumer({**self._options, **_CONSUMER, **told, "group.id": f"kanal.{group}"})
+
+        return KafkaReader(join, topics, start_from)
 
     def bounds(self, topic: str) -> Mapping[int, Bounds]:
         consumer = self._browser()
@@ -143,15 +150,17 @@ def _admin(options: Mapping[str, Any]) -> AdminClient:
 class KafkaReader:
     """See `kanal.journal.Reader`. Call-backs of the group run inside `poll`: they only note that partitions move, `poll` acts."""
 
-    def __init__(self, consumer: Consumer, topics: Sequence[str], start_from: StartFrom) -> None:
-        self._consumer = consumer
+    def __init__(self, join: Callable[[Membership], Consumer], topics: Sequence[str], start_from: StartFrom) -> None:
+        self._join = join
+        self._topics = list(topics)
         self._start_from = start_from
+        self._log = logger("journal")
         self._assigned: frozenset[Place] = frozenset()
         self._held: deque[Message] = deque()
         self._wanted: list[Place] | None = None
         """Assigned by the group, not yet taken over."""
         self._moved = False
-        self._consumer.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+        self._subscribe()
 
     def poll(self, limit: BatchLimit, timeout_seconds: float) -> Sequence[Stored]:
         batch: list[Stored] = []
@@ -176,6 +185,19 @@ class KafkaReader:
     def close(self) -> None:
         self._consumer.close()
 
+    def _subscribe(self) -> None:
+        self._membership = Membership()
+        self._consumer = self._join(self._membership)
+        self._consumer.subscribe(self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+
+    def _join_anew(self) -> None:
+        """With another client. The old one may take minutes to leave a group that it cannot reach: nobody waits for it."""
+        metrics.CONSUMERS_REPLACED.inc()
+        self._log.warning("consumer_replaced")
+        self._on_revoke(self._consumer, [])
+        threading.Thread(target=self._consumer.close, name="journal-leaving", daemon=True).start()
+        self._subscribe()
+
     def _messages(self, limit: BatchLimit, timeout_seconds: float) -> Iterator[Message]:
         first = self._next(timeout_seconds)
         self._moved = False
@@ -197,6 +219,8 @@ class KafkaReader:
     def _next(self, timeout_seconds: float) -> Message | None:
         deadline = time.monotonic() + timeout_seconds
         while True:
+            if self._membership.is_lost():
+                self._join_anew()
             self._take_over()
             message = self._held.popleft() if self._held else self._consumer.poll(min(0.1, max(0.0, deadline - time.monotonic())))
             if message is not None:
@@ -218,6 +242,9 @@ class KafkaReader:
         consumer.assign([])  # else the library starts reading by itself
 
     def _on_revoke(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:  # one that was replaced, while it closes
+            consumer.unassign()
+            return
         self._held.clear()
         self._assigned, self._wanted, self._moved = frozenset(), None, True
         consumer.unassign()

@@ -6,13 +6,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
 
+from kanal import metrics
 from kanal.errors import DatabaseAway, JournalAway
-from kanal.journal import BatchLimit, Place, Reader, Stored
+from kanal.journal import BatchLimit, Place, Reader, Stored, kafka_group
+from kanal.journal import kafka as journal_kafka
 from kanal.journal.kafka import KafkaJournal, KafkaReader
 from kanal.topics import PARTITIONS, REPORTS
 from tests.journal.back_ends import within_patience
@@ -187,6 +190,33 @@ def test_noting_offsets_does_not_wait_for_a_broker_that_hangs(journal: KafkaJour
 
 
 @pytest.mark.servers
+def test_a_reader_that_loses_its_group_joins_anew(journal: KafkaJournal, kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it loses it because Kafka hangs; with the new client it goes on where it had committed, and nothing is read twice."""
+    monkeypatch.setattr(kafka_group, "UNREACHABLE_SECONDS", 2.0)
+    monkeypatch.setattr(journal_kafka, "STATISTICS_MILLISECONDS", 200)
+    journal.append(records(KEYS, 2))
+    reader = journal.reader("lost", [REPORTS], from_first)
+    reader.commit(positions(read(reader, 48)))
+    before, lost = metrics.CONSUMERS_REPLACED._value.get(), reader._consumer  # type: ignore[attr-defined]
+    kafka.pause()
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while metrics.CONSUMERS_REPLACED._value.get() == before:
+            assert time.monotonic() < deadline
+            with suppress(JournalAway):
+                assert not reader.poll(BatchLimit(), 0.2)
+        assert reader._consumer is not lost  # type: ignore[attr-defined]
+        assert reader.assigned() == frozenset()
+    finally:
+        kafka.resume()
+        kafka.wait_ready()
+    monkeypatch.undo()
+    journal.append(records(["after"], 3), PATIENCE_SECONDS)
+    assert ids(read(reader, 3)) == ids(records(["after"], 3))
+    reader.close()
+
+
+@pytest.mark.servers
 def test_a_start_that_cannot_be_told_yet_is_asked_for_again(journal: KafkaJournal) -> None:
     """A database that is away when partitions are assigned costs a failed poll, not the partitions."""
     journal.append(records(KEYS, 2))
@@ -262,7 +292,7 @@ class FakeConsumer:
 
 
 def _reader(*batches: Any) -> KafkaReader:
-    return KafkaReader(FakeConsumer(*batches), [REPORTS], from_first)  # type: ignore[arg-type]
+    return KafkaReader(lambda _membership: FakeConsumer(*batches), [REPORTS], from_first)  # type: ignore[arg-type, return-value]
 
 
 def test_an_error_behind_records_does_not_lose_them() -> None:

@@ -71,7 +71,7 @@ def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytes
 def test_a_file_that_cannot_be_read_is_a_set_up_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a traceback, and not a start without the secret."""
     monkeypatch.setenv("KANAL_STAFF_TOKEN_FILE", str(tmp_path / "nothing"))
-    with pytest.raises(SetupError, match="_FILE"):
+    with pytest.raises(SetupError, match="KANAL_STAFF_TOKEN_FILE"):
         load_settings(WithSecret)
 
 

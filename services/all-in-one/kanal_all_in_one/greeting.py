@@ -1,5 +1,6 @@
 """What `kanal up` says when it is up: where to look and what to try. For people; logs are JSON lines beside it."""
 
+import os
 import sys
 
 from kanal.pack import find_pack, load_pack
@@ -10,7 +11,7 @@ Kanal for {city} is running, {mode}.
 
   Look    http://localhost:{port}/               the page where citizens follow a report
   Mail    {address} at {smtp_host}:{smtp_port}
-  SMS     POST http://localhost:{port}/sms/main/inbound  (signed)
+  SMS     POST http://localhost:{port}/sms/main/inbound  (signed with {sms_secret})
   Replies {replies}
   Data    {data}   (keys in {keys}: back them up)
 
@@ -32,6 +33,7 @@ def greet(settings: AllSettings) -> None:
     city = load_pack(find_pack(settings.pack)).name
     text = _TEXT.format(
         city=city, mode=mode, port=settings.http_port, address=settings.email_address, smtp_host=settings.smtp_host,
+        sms_secret="KANAL_SMS_MAIN_SECRET" if os.environ.get("KANAL_SMS_MAIN_SECRET") else settings.keys_directory / "sms-main.secret",
         smtp_port=settings.smtp_port, replies=replies, data=settings.data, keys=settings.keys_directory, then=then,
     )  # fmt: skip
     print(text, file=sys.stderr, flush=True)

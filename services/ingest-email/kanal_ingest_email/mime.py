@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from email.message import Message
 from email.utils import getaddresses, parsedate_to_datetime
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import lxml.etree
 import lxml.html
@@ -22,6 +22,7 @@ import msgspec
 from charset_normalizer import from_bytes
 
 from kanal.errors import InvalidInput
+from kanal.language import Language, guess_language
 from kanal_ingest_email.automatic import automatic_reason
 from kanal_ingest_email.charsets import decoded, from_base64, readable
 from kanal_ingest_email.html_text import converted, drop_quotes, is_crowded, without_tags
@@ -63,8 +64,6 @@ MAX_REFERENCES = 100
 _MAX_FALSE_DELIMITERS = 10_000
 _CHARSET_GUESSES = 5
 _GUESS_BYTES = 16 * 1024
-
-Language = Literal["id", "en"]
 
 
 class Attachment(msgspec.Struct, frozen=True):
@@ -130,7 +129,7 @@ def parse_mail(raw: bytes, own_address: str) -> Mail:
         attachments=attachments,
         automatic=automatic_reason(root.header, own_address),
         bounce_of=_bounce_of(root),
-        language=_language(f"{subject} {text}"),
+        language=guess_language(f"{subject} {text}"),
     )
 
 
@@ -484,19 +483,6 @@ def _file_name(header: Message) -> str:
 _ACTION = re.compile(rb"^action[ \t]*:[ \t]*(\w+)", re.IGNORECASE | re.MULTILINE)
 _ORIGINALS = frozenset({"message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers"})
 _REPORT_BYTES = 64 * 1024
-_WORD = re.compile(r"(?<![\w-])[a-z]+(?![\w-])")
-"""Whole words: "WE" at the end of a tracking number is not English."""
-
-# fmt: off
-_INDONESIAN = frozenset({
-    "yang", "di", "dan", "tidak", "saya", "ini", "itu", "ada", "untuk", "dengan", "sudah", "mohon", "dari", "ke", "kami", "belum",
-    "pak", "bu", "tolong", "rusak", "jalan", "pada",
-})
-_ENGLISH = frozenset({
-    "the", "and", "is", "of", "to", "please", "there", "for", "not", "has", "been", "my", "with", "this", "are", "it", "was",
-    "on", "you", "have", "we",
-})
-# fmt: on
 
 
 def _bounce_of(root: _Part) -> str:
@@ -519,9 +505,3 @@ def _original_id(part: _Part) -> str:
     content = _content(part, _REPORT_BYTES)[:_REPORT_BYTES]
     header = _header(content[: _header_end(content, 0, len(content))])
     return next(iter(_ids(_field(header, "Message-ID"))), "")
-
-
-def _language(text: str) -> Language:
-    words = _WORD.findall(text[:5_000].lower())
-    english = sum(word in _ENGLISH for word in words)
-    return "en" if english > sum(word in _INDONESIAN for word in words) else "id"

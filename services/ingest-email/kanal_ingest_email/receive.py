@@ -100,7 +100,7 @@ class MailReceiver:
     def _records(self, mail: Mail, raw: bytes, sender: str, recipient: str, now: datetime) -> tuple[MessageReceived, list[Record]]:
         keys, pack = self._platform.keys, self._platform.pack
         message_id = mail_id(mail, sender)
-        thread = mail.references[0] if mail.references else mail.message_id
+        thread = mail.references[0] if mail.references else mail.message_id or message_id  # without an id each is a thread of its own
         conversation = conversation_key(keys, CHANNEL, self._own, sender, thread)
         message = MessageReceived(
             message_id=message_id,

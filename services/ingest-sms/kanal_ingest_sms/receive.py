@@ -16,6 +16,7 @@ from kanal.events import ContactSealed, MessageReceived
 from kanal.faults import fail_point
 from kanal.ids import derive_id
 from kanal.journal import Record
+from kanal.language import guess_language
 from kanal.logs import logger
 from kanal.numbers import number_for
 from kanal.records import message_records, record_of, rejected_input
@@ -107,6 +108,7 @@ class SmsWebhooks:
             text=sms.text,
             number=number_for(message_id, keys.number, pack.prefix),
             visibility=pack.channels[CHANNEL].visibility,
+            language=guess_language(sms.text),
             automatic="" if sms.is_phone else "no-reply-sender",
             part=sms.part,
         )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from kanal.events import MessageReceived
 from kanal.masking import mask
-from kanal.numbers import Mention, find_numbers
+from kanal.numbers import LENGTH, Mention, find_numbers
 from kanal.pack import Pack
 from kanal_normalizer.cleaning import clean_text, words_of
 
@@ -17,14 +17,16 @@ _ASK = re.compile(
 _NOT_FIXED = re.compile(r"^\W*(?:belum|blm|not fixed|masih belum)\b", re.IGNORECASE)
 _NEW = re.compile(r"^\W*(?:lapor|laporan baru|new report)\b[\s:,.\-]*", re.IGNORECASE)
 _TYPED_NUMBER = re.compile(r"[A-Z0-9][A-Z0-9\- ]{3,24}", re.IGNORECASE)
+_MANY_DIGITS = re.compile(r"\d{7}")
 _REPLY_MARKS = re.compile(r"^(?:\s*(?:re|fw|fwd|bls|balas|trs)\s*:)+", re.IGNORECASE)
 _QUESTION_STEMS = frozenset(
     """bagaimana gimana gmn kabar kabarnya kelanjutan kelanjutannya progres progress perkembangan perkembangannya update
-    status statusnya mana kapan news when how""".split()
+    status statusnya mana kapan cek check news when how""".split()
 )
 _SHORT_QUESTION_WORDS = _QUESTION_STEMS | frozenset(
     """sudah sdh udah sampai sampe apa apakah laporan saya sy ini itu nya tindak lanjut lanjutnya ya kah dong mohon info infonya
-    tolong min pak bu selamat pagi siang sore malam what is the of my report any about it far will be done please hi hello dear""".split()
+    tolong min pak bu selamat pagi siang sore malam
+    terima kasih makasih trims thanks thank you what is the of my report any about it far will be done please hi hello dear""".split()
 )
 _MAX_QUESTION_WORDS = 12
 
@@ -68,7 +70,7 @@ def read(message: MessageReceived, pack: Pack) -> Reading:
         old_numbers=old_numbers,
         text_hash=_hash(words, message),
         asks=asks,
-        asked_for=mask(asked_for.upper()),
+        asked_for=asked_for.upper() if _is_like_ours(asked_for, pack.prefix) else mask(asked_for.upper()),
         says_not_fixed=bool(_NOT_FIXED.match(text)) and (len(words) <= 40 or bool(mentions)),
         wants_new=bool(_NEW.match(text)) or message.always_new,
     )
@@ -84,10 +86,11 @@ def _question(message: MessageReceived, text: str, rest: str, numbers: bool, old
     """Whether the message only asks what became of a report, and what was typed behind CEK when that is no valid number."""
     command = _ASK.match(text)
     behind = _ASK.sub("", rest, count=1).strip(" .?!,#:-\n") if command else ""
-    typed = behind if command and not numbers and _may_be_a_number(behind) else ""
-    bare_number = (numbers or old_numbers) and not words_of(pack.old_number.sub(" ", rest))
+    typed = behind if command and not numbers and _may_be_a_number(behind, pack.prefix) else ""
+    rest = pack.old_number.sub(" ", rest)
+    named = numbers or old_numbers
     by_command = bool(command and (not words_of(behind) or typed))
-    return bare_number or by_command or (bool(message.reply_to) and _only_asks(rest)), typed
+    return by_command or (named and not words_of(rest)) or ((named or bool(message.reply_to)) and _only_asks(rest)), typed
 
 
 def _hash(words: Sequence[str], message: MessageReceived) -> str:
@@ -119,5 +122,12 @@ def _only_asks(text: str) -> bool:
     return 0 < len(words) <= _MAX_QUESTION_WORDS and known and any(word in _QUESTION_STEMS for word in words)
 
 
-def _may_be_a_number(text: str) -> bool:
-    return len(words_of(text)) <= 4 and bool(_TYPED_NUMBER.fullmatch(text)) and any(character.isdigit() for character in text)
+def _may_be_a_number(text: str, prefix: str) -> bool:
+    has_digit = any(character.isdigit() for character in text)
+    return len(words_of(text)) <= 4 and bool(_TYPED_NUMBER.fullmatch(text)) and (has_digit or _is_like_ours(text, prefix))
+
+
+def _is_like_ours(typed: str, prefix: str) -> bool:
+    """As long as a number of ours and with its prefix, and no telephone or identity number: no long run of digits."""
+    compact = re.sub(r"[\s\-]", "", typed.upper())
+    return compact.startswith(prefix) and len(compact) == len(prefix) + LENGTH and not _MANY_DIGITS.search(compact)

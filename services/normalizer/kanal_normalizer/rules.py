@@ -59,6 +59,8 @@ def repeat(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     seen = memory.texts.get((message.sender_key, reading.text_hash))
     if seen is None or message.always_new or message.automatic:
         return None
+    if not_fixed(reading, memory, book) is not None:  # said anew of every repair, and always answered by the tracker
+        return None
     if seen.seen_at < minutes_before(message.received_at, book.pack.repeat_minutes):
         return None
     if message.reply_to and _report_of(message.reply_to, memory) != seen.number:
@@ -84,9 +86,12 @@ def status_question(reading: Reading, memory: Memory, book: Book) -> Outcome | N
         return None
     if reading.mentions or message.reply_to:
         named = reading.mentions[0] if reading.mentions else message.reply_to
-        return _asked(message, _report_of(named, memory), "number named" if reading.mentions else "reply that only asks")
+        report = _report_of(named, memory)
+        proven = _is_of_sender(named, message, memory) or (bool(message.reply_to) and _report_of(message.reply_to, memory) == report)
+        return _asked(message, report, "number named" if reading.mentions else "reply that only asks", proven=proven)
     if typed := (reading.asked_for or " ".join(reading.old_numbers)):
-        answer = _reply(message, "status-unknown", {"number": typed[:24]}, "")
+        values = {"number": typed[:24]} | ({"mistyped": "yes"} if reading.asked_for else {})
+        answer = _reply(message, "status-unknown", values, "")
         return _answered(message, "not a valid number", answer)
     mine = memory.reports_of.get(message.sender_key, [])
     if not mine:
@@ -314,7 +319,9 @@ def _appended_event(
     )
 
 
-def _asked(message: MessageReceived, number: str, reason: str, others: tuple[str, ...] = (), *, mine: bool = False) -> Outcome:
+def _asked(
+    message: MessageReceived, number: str, reason: str, others: tuple[str, ...] = (), *, mine: bool = False, proven: bool = False
+) -> Outcome:
     event = StatusAsked(
         number=number,
         message_id=message.message_id,
@@ -323,6 +330,7 @@ def _asked(message: MessageReceived, number: str, reason: str, others: tuple[str
         asked_at=message.received_at,
         others=others,
         mine=mine,
+        proven=proven,
         language=message.language,
     )
     return _answered(message, reason, Emit(topics.REPORTS, number, event, "status-asked"), number)

@@ -264,11 +264,12 @@ def _answer_status(event: StatusAsked, message: Input, state: State) -> Emit:
         return _answer_mine(event, message, state)
     report = state.reports.get(state.aliases.get(event.number, event.number))
     if report is None:
-        kind, values = "status-unknown", {"number": event.number}
+        kind, values = "status-unknown", {"number": event.number, "recent": "yes"}
     else:
         kind, values = "status", {"number": report.number, "status": report.status, "agency": report.agency}
         values |= {"due": report.due_at.isoformat()} if report.status == "in-progress" else {}
-    return _reply(kind, values, event.number, event.channel, event.conversation, event.language, message)
+    number = event.number if event.proven else ""  # whoever heard of a number may ask, but not speak for the reporter
+    return _reply(kind, values, number, event.channel, event.conversation, event.language, message)
 
 
 def _answer_mine(event: StatusAsked, message: Input, state: State) -> Emit:

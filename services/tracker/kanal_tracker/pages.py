@@ -38,8 +38,8 @@ class Pages:
         loader = PackageLoader("kanal_tracker")
         self._templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         self.router = APIRouter(include_in_schema=False)
-        self.router.add_api_route("/", self.start, methods=["GET"])
-        self.router.add_api_route("/r/{number}", self.report, methods=["GET"])
+        self.router.add_api_route("/", self.start, methods=["GET", "HEAD"])
+        self.router.add_api_route("/r/{number}", self.report, methods=["GET", "HEAD"])
 
     def start(self, number: str = "", lang: str = "id") -> Response:
         """The form; with a number it leads to its page, or says what is wrong with it."""

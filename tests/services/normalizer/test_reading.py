@@ -86,6 +86,9 @@ def test_an_older_number_is_told_apart_from_ours() -> None:
     [
         pytest.param(WRONG, WRONG, id="one-symbol-wrong"),
         pytest.param(WRONG.lower(), WRONG, id="one-symbol-wrong-in-lower-case"),
+        pytest.param("jk-p6f4-e96r-p46a", "JK-P6F4-E96R-P46A", id="groups-that-look-like-plates"),
+        pytest.param("JK-AAAA-AAAA-AAAA", "JK-AAAA-AAAA-AAAA", id="letters-only"),
+        pytest.param("JK-0812-0000-0001", "JK-[TELP]", id="a-phone-behind-the-prefix"),
         pytest.param("12345", "12345", id="digits"),
         pytest.param("jk2301010001", "JK2301010001", id="older-system"),
         pytest.param("081200000001", "[TELP]", id="a-phone-is-masked"),

@@ -273,6 +273,31 @@ def test_a_question_about_a_number_goes_to_that_report() -> None:
     assert [type(change) for change in outcome.changes] == [SeenText]
 
 
+@pytest.mark.parametrize(
+    ("sender", "reply_to", "proven"),
+    [
+        pytest.param(ADI, "", True, id="the-reporter"),
+        pytest.param(BUNGA, FIRST.number, True, id="who-has-an-answer-of-ours"),
+        pytest.param(BUNGA, number("another"), False, id="who-has-one-about-another-report"),
+        pytest.param(BUNGA, "", False, id="a-stranger"),
+    ],
+)
+def test_a_question_says_whether_the_asker_may_speak_for_the_report(sender: str, reply_to: str, proven: bool) -> None:
+    """The number alone is no proof: it is on a public page."""
+    outcome = settle(message("second", sender=sender, reply_to=reply_to, text=f"CEK {FIRST.number}"), after(FIRST))
+
+    assert Said(outcome.events).only(StatusAsked).proven is proven
+
+
+@pytest.mark.parametrize("text", ["Status {} dong", "Tolong cek {} terima kasih", "Bagaimana laporan saya {} sudah sampai mana?"])
+@pytest.mark.parametrize("sender", [ADI, BUNGA])
+def test_a_number_with_nothing_but_a_question_asks(text: str, sender: str) -> None:
+    """It opened a report, or was added to another one."""
+    outcome = settle(message("second", sender=sender, text=text.format(FIRST.number)), after(FIRST))
+
+    assert (outcome.outcome, outcome.number) == ("status-asked", FIRST.number)
+
+
 def test_a_question_about_a_number_that_is_not_known_yet_goes_to_the_tracker() -> None:
     """A number that was just given out may not be here yet: the tracker answers "not known yet"."""
     assert settle(message("second", text=f"CEK {number('unknown')}")).number == number("unknown")
@@ -371,6 +396,15 @@ def test_belum_says_that_an_own_report_is_not_fixed(text: str, reply_to: str, of
     assert (outcome.outcome, outcome.rule, outcome.number) == ("appended", "not-fixed", number(of))
     assert (appended.not_fixed, appended.number, appended.alias) == (True, number(of), number("third"))
     assert Said(outcome.events).of(ReplyRequested) == []
+
+
+@pytest.mark.parametrize("text", ["BELUM", f"BELUM {number('first')}"])
+def test_belum_is_no_repeat(text: str) -> None:
+    """Said again within minutes, after the agency has reported the work as done in between, it is about that."""
+    memory = after(FIRST, message("second", text=text, received_at=later(60)))
+    outcome = settle(message("third", text=text, received_at=later(62)), memory)
+
+    assert (outcome.outcome, outcome.rule) == ("appended", "not-fixed")
 
 
 def test_belum_alone_means_the_newest_report_when_the_conversation_is_unknown() -> None:

@@ -276,8 +276,14 @@ def test_a_status_question_is_answered_where_it_was_asked(folding: Folding) -> N
 def test_a_question_for_an_unknown_number_is_answered_at_once(folding: Folding) -> None:
     """And not parked."""
     told = folding.fold(asked("77"))
-    assert (told.kinds, told.replies[0].values) == (["status-unknown"], {"number": number("77")})
+    assert (told.kinds, told.replies[0].values) == (["status-unknown"], {"number": number("77"), "recent": "yes"})
     assert not any(folding.view().values())
+
+
+def test_only_the_reporter_gets_the_proof_that_lets_one_add_to_a_report(folding: Folding) -> None:
+    """An answer about a number carries it (mail: in Reply-To); a stranger who heard of the number could speak for the reporter."""
+    folding.fold(registered())
+    assert [folding.fold(asked(proven=proven)).replies[0].number for proven in (False, True)] == ["", number()]
 
 
 def test_a_question_for_the_number_of_a_further_message_is_answered(folding: Folding) -> None:

@@ -5,7 +5,9 @@ import queue
 import random
 import re
 import secrets
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -54,8 +56,7 @@ class Case(NamedTuple):
 def run_demo(minutes: float) -> int:
     """Until Ctrl-C, or for `minutes` (0 = no limit); the exit code."""
     os.environ["KANAL_DATA"] = tempfile.mkdtemp(prefix="kanal-demo-")  # invented citizens never go into a real installation
-    settings = load_settings(AllSettings)
-    demo = Demo(settings)
+    demo = Demo(_beside_others(load_settings(AllSettings)))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: demo.stop.set())
     try:
@@ -63,7 +64,24 @@ def run_demo(minutes: float) -> int:
         demo.play(time.monotonic() + minutes * 60 if minutes else float("inf"))
     finally:
         demo.close()
+    shutil.rmtree(os.environ["KANAL_DATA"])  # not when it failed: the log is there
     return 0
+
+
+def _beside_others(settings: AllSettings) -> AllSettings:
+    """With other ports where those are taken: what listens there may be a real Kanal, and must not hear invented citizens."""
+    for name, host, port in (
+        ("KANAL_HTTP_PORT", settings.http_host, settings.http_port),
+        ("KANAL_SMTP_PORT", settings.smtp_host, settings.smtp_port),
+    ):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                probe.bind((host, 0))
+                os.environ[name] = str(probe.getsockname()[1])
+    return load_settings(AllSettings)
 
 
 class Demo:

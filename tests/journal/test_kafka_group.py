@@ -1,0 +1,33 @@
+"""When a reader takes its group for lost: out of reach for half a minute, or outside for longer than others may take to share."""
+
+import json
+
+import pytest
+
+from kanal.journal import kafka_group
+from kanal.journal.kafka_group import OUTSIDE_SECONDS, UNREACHABLE_SECONDS, Membership
+
+INSIDE, JOINING, AWAY = ("up", "steady"), ("up", "wait-join"), ("wait-broker-transport", "init")
+
+
+@pytest.mark.parametrize(
+    ("told", "lost"),
+    [
+        pytest.param([], False, id="nothing-told-yet"),
+        pytest.param([(0, INSIDE), (10_000, INSIDE)], False, id="inside"),
+        pytest.param([(0, AWAY), (UNREACHABLE_SECONDS, AWAY)], False, id="out-of-reach-for-a-moment"),
+        pytest.param([(0, AWAY), (UNREACHABLE_SECONDS + 1, AWAY)], True, id="out-of-reach"),
+        pytest.param([(0, JOINING), (OUTSIDE_SECONDS, JOINING)], False, id="others-take-their-time"),
+        pytest.param([(0, JOINING), (OUTSIDE_SECONDS + 1, JOINING)], True, id="outside-for-ever"),
+        pytest.param([(0, AWAY), (20, INSIDE), (40, AWAY), (60, AWAY)], False, id="came-back-in-between"),
+        pytest.param([(0, INSIDE), (900, AWAY)], False, id="a-long-batch-without-statistics"),
+        pytest.param([(0, AWAY), (29, JOINING), (58, AWAY), (87, JOINING), (200, AWAY)], True, id="to-and-fro-but-never-inside"),
+    ],
+)
+def test_a_member_is_lost_when_its_group_is(told: list[tuple[float, tuple[str, str]]], lost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The times count from the first statistics that say so: none come while a batch is in hand."""
+    membership = Membership()
+    for at, (state, join_state) in told:
+        monkeypatch.setattr(kafka_group.time, "monotonic", lambda at=at: 1_000.0 + at)
+        membership(json.dumps({"cgrp": {"state": state, "join_state": join_state}}))
+    assert membership.is_lost() is lost

@@ -18,10 +18,11 @@ class Membership:
         self._outside_since: float | None = None
 
     def __call__(self, statistics: str) -> None:
-        """Take note. `cgrp` is described in librdkafka's STATISTICS.md."""
-        group = json.loads(statistics).get("cgrp", {})
+        """Take note. The fields are described in librdkafka's STATISTICS.md."""
+        told = json.loads(statistics)
+        group, coordinator = told.get("cgrp", {}), told.get("brokers", {}).get("GroupCoordinator", {})
         now = time.monotonic()
-        reachable = group.get("state") == "up"
+        reachable = group.get("state") == "up" and coordinator.get("state", "UP") == "UP"
         inside = reachable and group.get("join_state") == "steady"
         self._unreachable_since = None if reachable else self._unreachable_since or now
         self._outside_since = None if inside else self._outside_since or now

@@ -7,7 +7,8 @@ import pytest
 from kanal.journal import kafka_group
 from kanal.journal.kafka_group import OUTSIDE_SECONDS, UNREACHABLE_SECONDS, Membership
 
-INSIDE, JOINING, AWAY = ("up", "steady"), ("up", "wait-join"), ("wait-broker-transport", "init")
+INSIDE, JOINING, AWAY = ("up", "steady", "UP"), ("up", "wait-join", "UP"), ("query-coord", "init", "DOWN")
+UNCONNECTED = ("up", "wait-join", "TRY_CONNECT")
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,7 @@ INSIDE, JOINING, AWAY = ("up", "steady"), ("up", "wait-join"), ("wait-broker-tra
         pytest.param([(0, INSIDE), (10_000, INSIDE)], False, id="inside"),
         pytest.param([(0, AWAY), (UNREACHABLE_SECONDS, AWAY)], False, id="out-of-reach-for-a-moment"),
         pytest.param([(0, AWAY), (UNREACHABLE_SECONDS + 1, AWAY)], True, id="out-of-reach"),
+        pytest.param([(0, UNCONNECTED), (UNREACHABLE_SECONDS + 1, UNCONNECTED)], True, id="joining-over-a-connection-that-is-none"),
         pytest.param([(0, JOINING), (OUTSIDE_SECONDS, JOINING)], False, id="others-take-their-time"),
         pytest.param([(0, JOINING), (OUTSIDE_SECONDS + 1, JOINING)], True, id="outside-for-ever"),
         pytest.param([(0, AWAY), (20, INSIDE), (40, AWAY), (60, AWAY)], False, id="came-back-in-between"),
@@ -24,10 +26,13 @@ INSIDE, JOINING, AWAY = ("up", "steady"), ("up", "wait-join"), ("wait-broker-tra
         pytest.param([(0, AWAY), (29, JOINING), (58, AWAY), (87, JOINING), (200, AWAY)], True, id="to-and-fro-but-never-inside"),
     ],
 )
-def test_a_member_is_lost_when_its_group_is(told: list[tuple[float, tuple[str, str]]], lost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_is_lost_when_its_group_is(
+    told: list[tuple[float, tuple[str, str, str]]], lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The times count from the first statistics that say so: none come while a batch is in hand."""
     membership = Membership()
-    for at, (state, join_state) in told:
+    for at, (state, join_state, connection) in told:
         monkeypatch.setattr(kafka_group.time, "monotonic", lambda at=at: 1_000.0 + at)
-        membership(json.dumps({"cgrp": {"state": state, "join_state": join_state}}))
+        coordinator = {"GroupCoordinator": {"state": connection}}
+        membership(json.dumps({"cgrp": {"state": state, "join_state": join_state}, "brokers": coordinator}))
     assert membership.is_lost() is lost

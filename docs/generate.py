@@ -56,7 +56,7 @@ NEEDS: Mapping[str, str] = {
     "answer": "nothing; a message of the reporter, or the clock when none came in time. The clock goes on",
     "progress": "`note`",
     "finish": "`note`, and `reason` why there is no photo of the result",
-    "validate": "not by the agency that finished it (with the one staff token nobody can tell)",
+    "validate": "another person than the one who finished it (with the one staff token nobody can tell)",
     "return": "`reason`",
     "reject": "`reason`",
     "merge": "`other`: the number of a report that is not itself merged",

@@ -63,7 +63,7 @@ def application(service: str, routers: Sequence[APIRouter], alive: Callable[[], 
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        return no_such_page(request, error.status_code)
+        return refusal(request, error)
 
     @app.exception_handler(Exception)
     async def broken(_request: Request, error: Exception) -> Response:
@@ -103,14 +103,19 @@ def _doubtful_length() -> Response:
     return JSONResponse(error.body, error.status, {"Connection": "close"})
 
 
-def no_such_page(request: Request, status: int) -> Response:
-    """404 and 405 of the router: in words for somebody with a browser, else as every other error."""
-    if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(_NO_SUCH_PAGE, status)
-    rule, message = (
-        ("method", "this address does not take this method") if status == 405 else ("not-found", "there is nothing at this address")
-    )
-    return JSONResponse({"error": rule, "message": message}, status)
+def refusal(request: Request, error: HTTPException) -> Response:
+    """What the framework refuses before any route: in words for somebody with a browser who is lost, else as every other error."""
+    if error.status_code == 404 and "text/html" in request.headers.get("accept", ""):
+        return HTMLResponse(_NO_SUCH_PAGE, 404)
+    match error.status_code:
+        case 404:
+            answer = error_response(HttpError(404, "not-found", "there is nothing at this address"))
+        case 405:
+            answer = error_response(HttpError(405, "method", "this address does not take this method"))
+        case status:
+            answer = JSONResponse({"error": "http", "message": error.detail}, status)
+    answer.headers.update(error.headers or {})  # RFC 9110 wants Allow with 405
+    return answer
 
 
 def error_response(error: KanalError) -> JSONResponse:

@@ -160,6 +160,8 @@ class KafkaReader:
         self._wanted: list[Place] | None = None
         """Assigned by the group, not yet taken over."""
         self._moved = False
+        self._leaving = threading.Thread()
+        """Closes the client before this one."""
         self._subscribe()
 
     def poll(self, limit: BatchLimit, timeout_seconds: float) -> Sequence[Stored]:
@@ -186,17 +188,19 @@ class KafkaReader:
         self._consumer.close()
 
     def _subscribe(self) -> None:
-        self._membership = Membership()
-        self._consumer = self._join(self._membership)
+        membership = Membership()
+        self._consumer, self._membership = self._join(membership), membership
         self._consumer.subscribe(self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
     def _join_anew(self) -> None:
         """With another client. The old one may take minutes to leave a group that it cannot reach: nobody waits for it."""
+        lost = self._consumer
+        self._on_revoke(lost, [])
+        self._subscribe()  # first: when no client can be made just now, the old one is still there to be replaced
+        self._leaving = threading.Thread(target=lost.close, name="journal-leaving", daemon=True)
+        self._leaving.start()
         metrics.CONSUMERS_REPLACED.inc()
         self._log.warning("consumer_replaced")
-        self._on_revoke(self._consumer, [])
-        threading.Thread(target=self._consumer.close, name="journal-leaving", daemon=True).start()
-        self._subscribe()
 
     def _messages(self, limit: BatchLimit, timeout_seconds: float) -> Iterator[Message]:
         first = self._next(timeout_seconds)
@@ -219,7 +223,7 @@ class KafkaReader:
     def _next(self, timeout_seconds: float) -> Message | None:
         deadline = time.monotonic() + timeout_seconds
         while True:
-            if self._membership.is_lost():
+            if self._membership.is_lost() and not self._leaving.is_alive():  # in a long outage two clients, not one more each time
                 self._join_anew()
             self._take_over()
             message = self._held.popleft() if self._held else self._consumer.poll(min(0.1, max(0.0, deadline - time.monotonic())))

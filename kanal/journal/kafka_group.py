@@ -2,9 +2,8 @@
 
 import json
 import time
-from typing import Final
 
-STATISTICS_MILLISECONDS: Final = 5_000
+STATISTICS_MILLISECONDS = 5_000
 UNREACHABLE_SECONDS = 30.0
 OUTSIDE_SECONDS = 180.0
 """Longer than `max.poll.interval.ms`: so long the others may take to come to a new sharing of the partitions."""

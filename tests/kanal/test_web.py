@@ -27,6 +27,7 @@ def test_every_error_has_a_rule_and_the_security_headers(http: Http, method: str
     answer = http.get(path) if method == "GET" else http.post(path)
     assert (answer.status_code, answer.json()["error"]) == (status, error)
     assert answer.headers["X-Frame-Options"] == "DENY"
+    assert (answer.headers.get("Allow") == "GET") is (status == 405)
     assert "0812" not in answer.text
 
 

@@ -1,7 +1,8 @@
 """What `kanal up` says when it is up: where to look and what to try. For people; logs are JSON lines beside it."""
 
-import os
 import sys
+
+from kanal_ingest_sms.settings import gateway_settings, secret_file
 
 from kanal.pack import find_pack, load_pack
 from kanal_all_in_one.settings import AllSettings
@@ -33,7 +34,7 @@ def greet(settings: AllSettings) -> None:
     city = load_pack(find_pack(settings.pack)).name
     text = _TEXT.format(
         city=city, mode=mode, port=settings.http_port, address=settings.email_address, smtp_host=settings.smtp_host,
-        sms_secret="KANAL_SMS_MAIN_SECRET" if os.environ.get("KANAL_SMS_MAIN_SECRET") else settings.keys_directory / "sms-main.secret",
+        sms_secret="KANAL_SMS_MAIN_SECRET" if gateway_settings("main").secret else secret_file(settings.keys_directory, "main"),
         smtp_port=settings.smtp_port, replies=replies, data=settings.data, keys=settings.keys_directory, then=then,
     )  # fmt: skip
     print(text, file=sys.stderr, flush=True)

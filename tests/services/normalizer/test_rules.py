@@ -5,42 +5,15 @@ from datetime import datetime
 import msgspec
 import pytest
 from kanal_normalizer import rules
-from kanal_normalizer.reading import read
-from kanal_normalizer.rules import Book, Outcome
-from kanal_normalizer.tables import Memory, SeenText
-from kanal_normalizer.understanding import Understanding
+from kanal_normalizer.rules import Outcome
+from kanal_normalizer.tables import Memory
 
 from kanal import topics
-from kanal.events import Attachment, MessageReceived, ReplyRequested, ReportAppended, ReportRegistered, StatusAsked
-from kanal.numbers import SYMBOLS
+from kanal.events import MessageReceived, ReplyRequested, ReportAppended, ReportRegistered
 from kanal.testing import ADI, BUNGA, NOON, jakarta, later, message, number
 
 from .driver import Said
-
-BOOK = Book(jakarta(), Understanding(jakarta()))
-MAIL = "adi@warga.example"
-WRONG = number("first")[:-1] + SYMBOLS[(SYMBOLS.index(number("first")[-1]) + 1) % len(SYMBOLS)]
-
-
-def after(*messages: MessageReceived, memory: Memory | None = None) -> Memory:
-    """What is known once these messages were settled."""
-    memory = memory or Memory()
-    for each in messages:
-        for change in settle(each, memory).changes:
-            memory.apply(change)
-    return memory
-
-
-def settle(arrived: MessageReceived, memory: Memory | None = None) -> Outcome:
-    return rules.settle(read(arrived, jakarta()), memory or Memory(), BOOK)
-
-
-def photo(sha256: str) -> Attachment:
-    return Attachment(path="m/1", media_type="image/jpeg", size=1_000, sha256=sha256)
-
-
-FIRST = message("first", text="Lampu jalan mati di Kelurahan Cideng")
-
+from .rulebook import FIRST, MAIL, after, photo, settle
 
 # New report.
 
@@ -257,122 +230,6 @@ def test_automatic_mail_is_ignored_whatever_it_says(text: str) -> None:
     outcome = settle(message("second", text=text, automatic="no-reply-sender", reply_to=FIRST.number), after(FIRST))
 
     assert (outcome.outcome, outcome.events, outcome.changes) == ("ignored", (), ())
-
-
-# Status question.
-
-
-def test_a_question_about_a_number_goes_to_that_report() -> None:
-    """Anybody may ask with a number; the tracker decides what he is told."""
-    outcome = settle(message("second", sender=BUNGA, text=f"CEK {FIRST.number}", language="en"), after(FIRST))
-    asked = Said(outcome.events).only(StatusAsked)
-
-    assert (outcome.outcome, outcome.rule, outcome.reason) == ("status-asked", "status-question", "number named")
-    assert (asked.number, asked.mine, asked.others, asked.language) == (FIRST.number, False, (), "en")
-    assert outcome.events[0].key == FIRST.number
-    assert [type(change) for change in outcome.changes] == [SeenText]
-
-
-@pytest.mark.parametrize(
-    ("sender", "reply_to", "proven"),
-    [
-        pytest.param(ADI, "", True, id="the-reporter"),
-        pytest.param(BUNGA, FIRST.number, True, id="who-has-an-answer-of-ours"),
-        pytest.param(BUNGA, number("another"), False, id="who-has-one-about-another-report"),
-        pytest.param(BUNGA, "", False, id="a-stranger"),
-    ],
-)
-def test_a_question_says_whether_the_asker_may_speak_for_the_report(sender: str, reply_to: str, proven: bool) -> None:
-    """The number alone is no proof: it is on a public page."""
-    outcome = settle(message("second", sender=sender, reply_to=reply_to, text=f"CEK {FIRST.number}"), after(FIRST))
-
-    assert Said(outcome.events).only(StatusAsked).proven is proven
-
-
-@pytest.mark.parametrize("text", ["Status {} dong", "Tolong cek {} terima kasih", "Bagaimana laporan saya {} sudah sampai mana?"])
-@pytest.mark.parametrize("sender", [ADI, BUNGA])
-def test_a_number_with_nothing_but_a_question_asks(text: str, sender: str) -> None:
-    """It opened a report, or was added to another one."""
-    outcome = settle(message("second", sender=sender, text=text.format(FIRST.number)), after(FIRST))
-
-    assert (outcome.outcome, outcome.number) == ("status-asked", FIRST.number)
-
-
-def test_a_question_about_a_number_that_is_not_known_yet_goes_to_the_tracker() -> None:
-    """A number that was just given out may not be here yet: the tracker answers "not known yet"."""
-    assert settle(message("second", text=f"CEK {number('unknown')}")).number == number("unknown")
-
-
-@pytest.mark.parametrize(
-    ("typed", "told_back"),
-    [
-        pytest.param(WRONG, WRONG, id="one-symbol-wrong"),
-        pytest.param("12345", "12345", id="something"),
-        pytest.param("JK2301010001", "JK2301010001", id="older-system"),
-        pytest.param("0812 0000 0001", "[telp]", id="a-phone-is-not-told-back"),
-    ],
-)
-def test_a_wrong_number_is_told_back_and_opens_no_report(typed: str, told_back: str) -> None:
-    """Somebody who mistyped his number wants an answer, not a second report."""
-    outcome = settle(message("second", text=f"CEK {typed}"))
-    answer = Said(outcome.events).only(ReplyRequested)
-
-    assert (outcome.outcome, outcome.reason, outcome.number) == ("status-asked", "not a valid number", "")
-    assert (answer.kind, answer.values["number"].casefold()) == ("status-unknown", told_back.casefold())
-
-
-def test_cek_alone_without_reports_says_so() -> None:
-    """The question is answered at once; the number of somebody else's report is never given."""
-    outcome = settle(message("second", sender=BUNGA, text="CEK"), after(FIRST))
-
-    assert (outcome.outcome, outcome.reason, outcome.number) == ("status-asked", "no reports of this sender", "")
-    assert Said(outcome.events).only(ReplyRequested).kind == "no-reports"
-
-
-@pytest.mark.parametrize("count", [1, 5])
-def test_cek_alone_asks_for_all_own_reports_newest_first(count: int) -> None:
-    """ "CEK" alone = my reports; which of them are open, the tracker knows."""
-    own = [message(f"own {n}", text=f"LAPOR lampu {n} mati", received_at=later(n)) for n in range(count)]
-    memory = after(*own, message("other", sender=BUNGA))
-    asked = Said(settle(message("last", text="CEK", received_at=later(60)), memory).events).only(StatusAsked)
-
-    assert (asked.number, *asked.others) == tuple(each.number for each in reversed(own))
-    assert asked.mine
-
-
-def test_messages_that_were_appended_are_not_reports_of_their_own() -> None:
-    """ "My reports" lists each report once, not its further messages."""
-    memory = after(FIRST, message("second", text="RT 3 RW 4", received_at=later(1)))
-    asked = Said(settle(message("third", text="CEK", received_at=later(2)), memory).events).only(StatusAsked)
-
-    assert (asked.number, asked.others) == (FIRST.number, ())
-
-
-def test_a_reply_that_only_asks_is_answered_about_its_report() -> None:
-    """The thread says which report is meant."""
-    outcome = settle(message("second", sender=MAIL, text="Sudah sampai mana?", reply_to=FIRST.number), after(FIRST))
-
-    assert (outcome.outcome, outcome.number, outcome.reason) == ("status-asked", FIRST.number, "reply that only asks")
-
-
-def test_a_number_named_goes_before_the_thread() -> None:
-    """Who names a number in a reply means that number."""
-    outcome = settle(message("second", text=f"CEK {number('other')}", reply_to=FIRST.number), after(FIRST))
-
-    assert outcome.number == number("other")
-
-
-def test_what_always_becomes_a_report_is_no_question() -> None:
-    """A form's text "status" with a number that was shown registers."""
-    assert settle(message("second", text="CEK", always_new=True), after(FIRST)).outcome == "registered"
-
-
-def test_a_second_question_is_no_repeat() -> None:
-    """Asking again a minute later is answered again: the state may have changed."""
-    asked = message("second", text="CEK", received_at=later(1))
-    again = message("third", text="CEK", received_at=later(2))
-
-    assert settle(again, after(FIRST, asked)).outcome == "status-asked"
 
 
 # Not fixed.

@@ -8,6 +8,7 @@ import argparse
 import itertools
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 from tests.faults.catalogue import CATALOGUE
 from tests.faults.harness import MODES, Fault, Result, Series, seed_of
 from tests.faults.table import write_table
+from tests.servers.kanal import PROJECT
 
 RESULTS = Path(".soak/results.jsonl")
 
@@ -29,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_table(options.results)
         return 0
     options.results.parent.mkdir(parents=True, exist_ok=True)
+    commit = _commit()
     deadline = time.monotonic() + options.minutes * 60
     failed = 0
     with closing(Series("embedded")) as embedded, closing(Series("kafka")) as kafka:
@@ -38,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             series = embedded if mode == "embedded" else kafka
             result = series.run(fault, seed_of(fault.name, mode, round_))
             failed += not result.is_clean
-            _keep(options.results, result, series.logs)
+            _keep(options.results, result, commit, series.logs)
     print(f"{failed} runs failed; results in {options.results}")  # noqa: T201
     return 1 if failed else 0
 
@@ -51,7 +54,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--first-round", type=int, default=1, help="go on where an earlier soak ended: the round is part of the seed")
     parser.add_argument("--minutes", type=float, default=60 * 24, help="stop after so long")
     parser.add_argument("--results", type=Path, default=RESULTS, help=f"where results are appended (default: {RESULTS})")
-    parser.add_argument("--table", action="store_true", help="write docs/reference/reliability.md from the results")
+    parser.add_argument("--table", action="store_true", help="add the results to docs/reference/reliability.md")
     return parser.parse_args(arguments)
 
 
@@ -65,9 +68,15 @@ def _rounds(options: argparse.Namespace) -> Iterator[tuple[Fault, str, int]]:
                 yield fault, mode, options.first_round + round_
 
 
-def _keep(results: Path, result: Result, logs: Path | None) -> None:
+def _commit() -> str:
+    """Which Kanal this is; `+` where files were changed since."""
+    described = subprocess.run(["git", "describe", "--always", "--dirty=+"], check=False, cwd=PROJECT, capture_output=True, text=True)
+    return described.stdout.strip() or "unknown"
+
+
+def _keep(results: Path, result: Result, commit: str, logs: Path | None) -> None:
     line = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"), "fault": result.fault, "mode": result.mode, "seed": result.seed,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit, "fault": result.fault, "mode": result.mode, "seed": result.seed,
         "acknowledged": result.acknowledged, "lost": result.lost, "twice": result.twice,
         "without_answer": len(result.findings.without_answer), "answers_repeated": result.findings.answers_repeated,
         "repeats_uncounted": len(result.findings.repeats_uncounted), "recovery_seconds": round(result.recovery_seconds, 2),

@@ -13,6 +13,7 @@ from typing import Any, Self
 from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     Boolean,
     Column,
     ColumnElement,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     create_engine,
     event,
     text,
@@ -53,12 +55,13 @@ class Database:
         self._writing = nullcontext() if self.shared else threading.Lock()
         try:
             self._engine = _postgres(url) if self.shared else _sqlite(url)
+            self._writes = self._engine.execution_options(kanal_writes=True)
         except (ArgumentError, ModuleNotFoundError):
             raise SetupError("KANAL_DATABASE_URL is no address of a database") from None
 
     def create_tables(self, *tables: MetaData) -> None:
         """Create what is missing. *Raises:* DatabaseAway."""
-        with _own_errors(), self._writing, self._engine.connect().execution_options(kanal_writes=True) as connection, connection.begin():
+        with self.begin() as connection:
             self.exclusive(connection, "create-tables")
             for metadata in tables:
                 metadata.create_all(connection)
@@ -66,7 +69,7 @@ class Database:
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """A write transaction: commits at the end, rolls back on an exception. *Raises:* DatabaseAway."""
-        with _own_errors(), self._writing, self._engine.connect().execution_options(kanal_writes=True) as connection, connection.begin():
+        with _own_errors(), self._writing, self._writes.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -131,9 +134,18 @@ def put(connection: Connection, table: Table, rows: Rows) -> None:
     _write(connection, table, list({row[: len(keys)]: row for row in rows}.values()), on_conflict)
 
 
-def among(column: Column[Any], keys: Iterable[str]) -> ColumnElement[bool]:
-    """Condition: the column is one of `keys`. However many there are, it is one parameter: `in_` costs 20 µs a key."""
-    return _Among(column, json.dumps(list(keys)))
+def among(column: Column[Any], parameter: str) -> ColumnElement[bool]:
+    """Condition: the column is one of the keys that are given as `{parameter: listed(keys)}` when the statement is executed.
+
+    However many there are, it is one parameter (`in_` costs 20 µs a key), and the statement is built once.
+    """
+    keys: BindParameter[str] = bindparam(parameter)
+    return _Among(column, keys)
+
+
+def listed(keys: Iterable[str]) -> str:
+    """Keys as the parameter of `among`."""
+    return json.dumps(list(keys))
 
 
 def dump(connection: Connection, tables: Iterable[Table]) -> dict[str, list[tuple[Any, ...]]]:

@@ -1,7 +1,7 @@
 """The outbox: events that a transaction decided and that still have to reach the journal.
 
-Rows are written with the decision and appended after the commit; once acknowledged they go with the next transaction, when
-idle and on a clean stop. What a dead process left behind is appended by the next owner of the partition: a repeat carries
+Rows are written with the decision and appended after the commit; once acknowledged they go with the next transaction, after a
+second of idling and on a clean stop. What a dead process left behind is appended by the next owner of the partition: a repeat carries
 the id of its first.
 """
 
@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, select
+from sqlalchemy import Connection, and_, bindparam, delete, select
 
 from kanal.database import Database, insert
 from kanal.journal import Journal, Place, Record
@@ -19,6 +19,9 @@ from kanal.stage_tables import outbox
 _encode_headers = msgspec.json.Encoder().encode
 _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 APPEND_SECONDS = 30.0
+_DELETE_ACKNOWLEDGED = delete(outbox).where(
+    outbox.c.owner == bindparam("mine"), outbox.c.run == bindparam("this_run"), outbox.c.seq <= bindparam("last")
+)  # fmt: skip
 
 
 class Outbox:
@@ -80,13 +83,12 @@ class Outbox:
         return len(rows)
 
     def tidy(self) -> None:
-        """Delete acknowledged rows now; done when idle and on a clean stop."""
+        """Delete acknowledged rows now: a transaction of its own, for when none has come for a while, and on a clean stop."""
         if self._acknowledged:
             with self._database.begin() as connection:
                 self._delete_acknowledged(connection)
 
     def _delete_acknowledged(self, connection: Connection) -> None:
         if self._acknowledged:
-            mine = and_(outbox.c.owner == self._owner, outbox.c.run == self._run, outbox.c.seq <= self._acknowledged)
-            connection.execute(delete(outbox).where(mine))
+            connection.execute(_DELETE_ACKNOWLEDGED, {"mine": self._owner, "this_run": self._run, "last": self._acknowledged})
             self._acknowledged = 0

@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, and_, bindparam, case, func, or_, select, update
 
 from kanal import metrics, topics
 from kanal.contacts import Contact, open_sealed
-from kanal.database import Database, among
+from kanal.database import Database, among, listed
 from kanal.errors import DatabaseAway, InvalidEvent, KanalError, SetupError, TemporaryFailure
 from kanal.events import ReplySettled
 from kanal.faults import fail_point
@@ -35,6 +35,11 @@ CLAIM = 64
 LOOK_SECONDS = 0.1
 """How soon an idle sender sees what another process has queued; what this one queues it is told at once."""
 
+LOOK_ALONE_SECONDS = 1.0
+"""The same where there is no other process (SQLite): only pauses run out."""
+
+HOUSEKEEPING_SECONDS = 1.0
+
 LANES = 8
 """Replies on their way at the same time: a gateway that takes 100 ms over an SMS would else hold Kanal to ten a second."""
 
@@ -48,6 +53,7 @@ BEGIN_SECONDS = 20
 
 RETRY_SECONDS = (5, 15, 60, 300, 900, 3_600)
 GIVE_UP_SECONDS = 72 * 3_600
+COUNT_SECONDS = 5.0
 NO_CONTACT_SECONDS = 600
 """A contact is appended before its message, but is read from another topic: it may come a little later."""
 
@@ -106,6 +112,8 @@ class Sender:
         self._outbox = Outbox(self.name, database, journal)
         self._place = Place(self.name, 0)
         self._log = logger(self.name)
+        self._look_seconds = LOOK_SECONDS if database.shared else LOOK_ALONE_SECONDS
+        self._kept_house_at = 0.0
         self._counted_at = 0.0
         self._lanes: Lanes[_Claimed, _Settled | _Claimed] = Lanes(self.name, LANES)
 
@@ -119,7 +127,7 @@ class Sender:
                     recovered = True
                 self.queued.clear()
                 if not self._send_some(stop):
-                    self.queued.wait(LOOK_SECONDS)
+                    self.queued.wait(self._look_seconds)
             except Exception as error:  # nothing is lost: rows say what is still to do
                 self._log.warning("sending_retried", error=error)
                 self._outbox.begin_again()
@@ -141,8 +149,7 @@ class Sender:
         with self._database.begin() as connection:
             claimed = self._claim(connection, now)
         if not claimed:
-            self._outbox.tidy()
-            self._count_waiting()
+            self._keep_house()
             return 0
         fail_point(f"{self.name}.sending")
         begun = self._send_all(claimed, now, stop)
@@ -178,34 +185,11 @@ class Sender:
 
     def _claim(self, connection: Connection, now: int) -> list[_Claimed]:
         self._database.exclusive(connection, self.name)
-        earlier = replies.alias("earlier")
-        first_of_conversation = ~(
-            select(earlier.c.reply_id)
-            .where(
-                earlier.c.channel == self._channel,
-                earlier.c.conversation == replies.c.conversation,
-                earlier.c.state.in_(("waiting", "sending")),
-                or_(earlier.c.position < replies.c.position, and_(earlier.c.state == "sending", earlier.c.claimed_until > now)),
-                earlier.c.reply_id != replies.c.reply_id,
-            )
-            .exists()
-        )
-        with_contact = replies.outerjoin(
-            contacts, and_(contacts.c.channel == replies.c.channel, contacts.c.conversation == replies.c.conversation)
-        )
-        query = select(replies, contacts.c.sealed).select_from(with_contact).order_by(replies.c.next_at, replies.c.position).limit(CLAIM)
-        mine = and_(replies.c.channel == self._channel, first_of_conversation)
-        # Two questions, not one with `or`: each then follows its index and stops at the limit, however many are waiting.
-        orphaned = and_(replies.c.state == "sending", replies.c.claimed_until <= now)
-        due = and_(replies.c.state == "waiting", replies.c.next_at <= now)
-        rows = [row for ready in (orphaned, due) for row in connection.execute(query.where(mine, ready))]
+        rows = [row for ready in _READY for row in connection.execute(ready, {"mine": self._channel, "now": now})]
         if not rows:
             return []
-        # Asked again in the update: another process may have settled one in between, late but after all.
-        ready = and_(among(replies.c.reply_id, [row.reply_id for row in rows]), or_(orphaned, due))
-        repeats = replies.c.repeats + case((replies.c.state == "sending", 1), else_=0)
-        values = {"state": "sending", "claimed_until": now + CLAIM_SECONDS, "attempts": replies.c.attempts + 1, "repeats": repeats}
-        taken = set(connection.scalars(update(replies).where(ready).values(values).returning(replies.c.reply_id)))
+        reply_ids = listed(row.reply_id for row in rows)
+        taken = set(connection.scalars(_TAKE, {"reply_ids": reply_ids, "now": now, "until": now + CLAIM_SECONDS}))
         claimed = [_Claimed(row, row.sealed or "") for row in rows if row.reply_id in taken]
         metrics.REPLY_REPEATS.labels(self._channel).inc(sum(each.row.state == "sending" for each in claimed))
         return claimed
@@ -275,9 +259,7 @@ class Sender:
         """
         if not reply_ids:
             return {}
-        ours = and_(among(replies.c.reply_id, reply_ids), replies.c.state == "sending")
-        statement = update(replies).where(ours).values(state="sent", reason="").returning(replies.c.reply_id, replies.c.repeats)
-        return dict(connection.execute(statement).all())
+        return dict(connection.execute(_NOTE_SENT, {"reply_ids": listed(reply_ids)}).all())
 
     def _note_one(self, connection: Connection, settled: _Settled, now: int) -> dict[str, int]:
         """The same for one that was not sent; nothing when it is no longer ours to settle."""
@@ -302,12 +284,17 @@ class Sender:
             with self._database.begin() as connection:
                 _change(connection, waiting, _claimed_at(now))
 
-    def _count_waiting(self) -> None:
-        if time.monotonic() - self._counted_at > 5:
+    def _keep_house(self) -> None:
+        """When nothing is due: once a second what the outbox need not keep, and now and then the count for operators."""
+        now = time.monotonic()
+        if now - self._kept_house_at > HOUSEKEEPING_SECONDS:
+            self._outbox.tidy()
+            self._kept_house_at = now
+        if now - self._counted_at > COUNT_SECONDS:
             with self._database.read() as connection:
                 waiting = and_(replies.c.channel == self._channel, replies.c.state.in_(("waiting", "sending")))
                 metrics.REPLIES_WAITING.labels(self._channel).set(connection.scalar(select(func.count()).where(waiting)) or 0)
-            self._counted_at = time.monotonic()
+            self._counted_at = now
 
     def _leave(self) -> None:
         try:
@@ -315,6 +302,50 @@ class Sender:
             self._outbox.tidy()
         except TemporaryFailure as error:
             self._log.warning("stopped_uncleanly", error=error)
+
+
+# What is asked for each claim, built once: that would take longer than the database does.
+_NOW: BindParameter[int] = bindparam("now")
+_ORPHANED = and_(replies.c.state == "sending", replies.c.claimed_until <= _NOW)
+_DUE = and_(replies.c.state == "waiting", replies.c.next_at <= _NOW)
+_EARLIER = replies.alias("earlier")
+_HELD_UP_BY = select(_EARLIER.c.reply_id).where(
+    _EARLIER.c.channel == bindparam("mine"),
+    _EARLIER.c.conversation == replies.c.conversation,
+    _EARLIER.c.state.in_(("waiting", "sending")),
+    or_(_EARLIER.c.position < replies.c.position, and_(_EARLIER.c.state == "sending", _EARLIER.c.claimed_until > _NOW)),
+    _EARLIER.c.reply_id != replies.c.reply_id,
+)
+_WITH_CONTACT = replies.outerjoin(
+    contacts, and_(contacts.c.channel == replies.c.channel, contacts.c.conversation == replies.c.conversation)
+)  # fmt: skip
+# Two questions, not one with `or`: each then follows its index and stops at the limit, however many are waiting.
+_READY = [
+    select(replies, contacts.c.sealed)
+    .select_from(_WITH_CONTACT)
+    .where(replies.c.channel == bindparam("mine"), ~_HELD_UP_BY.exists(), ready)
+    .order_by(replies.c.next_at, replies.c.position)
+    .limit(CLAIM)
+    for ready in (_ORPHANED, _DUE)
+]
+_TAKE = (
+    update(replies)
+    # Asked again: another process may have settled one in between, late but after all.
+    .where(among(replies.c.reply_id, "reply_ids"), or_(_ORPHANED, _DUE))
+    .values(
+        state="sending",
+        claimed_until=bindparam("until"),
+        attempts=replies.c.attempts + 1,
+        repeats=replies.c.repeats + case((replies.c.state == "sending", 1), else_=0),
+    )
+    .returning(replies.c.reply_id)
+)
+_NOTE_SENT = (
+    update(replies)
+    .where(among(replies.c.reply_id, "reply_ids"), replies.c.state == "sending")
+    .values(state="sent", reason="")
+    .returning(replies.c.reply_id, replies.c.repeats)
+)
 
 
 def _claimed_at(moment: int) -> ColumnElement[bool]:

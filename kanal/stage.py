@@ -361,15 +361,15 @@ class StageLoop:
 
     def _idle(self) -> None:
         self._careful.clear()
-        self._outbox.tidy()
         self._keep_house(caught_up=True)
 
     def _keep_house(self, *, caught_up: bool) -> None:
-        """Once a second, under load too: timers when caught up, offsets for lag, old ids."""
+        """Once a second, under load too: timers when caught up, what the outbox need not keep, offsets for lag, old ids."""
         if time.monotonic() - self._kept_house_at < HOUSEKEEPING_SECONDS:
             return
         if caught_up:
             self._run_timers()
+            self._outbox.tidy()
             self._forget_old_ids()
         self._note_offsets()
 

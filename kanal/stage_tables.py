@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from kanal.database import SMALL_ROWS, among, insert, insert_new, put
+from kanal.database import SMALL_ROWS, among, insert, insert_new, listed, put
 from kanal.errors import Fenced, OffsetsRefused
 from kanal.journal import Place
 
@@ -82,6 +82,10 @@ _ADVANCE = (
 )  # fmt: skip
 """One round trip for all partitions of a batch: psycopg sends what is executed many times in a pipeline."""
 
+_APPLIED = select(applied_events.c.event_id).where(
+    applied_events.c.stage == bindparam("mine"), among(applied_events.c.event_id, "event_ids")
+)  # fmt: skip
+
 
 class StoredOffset(NamedTuple):
     """Where a stage goes on in one partition, and whether its last owner stopped cleanly."""
@@ -127,8 +131,7 @@ class StageStore:
 
     def applied(self, connection: Connection, event_ids: Sequence[str]) -> set[str]:
         """Which of these ids this stage has applied before."""
-        wanted = and_(applied_events.c.stage == self._stage, among(applied_events.c.event_id, event_ids))
-        return set(connection.scalars(select(applied_events.c.event_id).where(wanted))) if event_ids else set()
+        return set(connection.scalars(_APPLIED, {"mine": self._stage, "event_ids": listed(event_ids)})) if event_ids else set()
 
     def mark_applied(self, connection: Connection, event_ids: Iterable[str], now: datetime) -> None:
         """Remember ids; one that is there already (another member was faster) is an error of the fence, not hidden."""

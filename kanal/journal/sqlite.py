@@ -72,6 +72,7 @@ class SqliteJournal:
         self._clock = clock
         self._appended = threading.Condition()
         self._appends = 0
+        self._appends_to = dict.fromkeys(TOPICS, 0)
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         connection = self._connect()
         connection.executescript(_SCHEMA)
@@ -204,7 +205,9 @@ class SqliteJournal:
                 if work.done.set_running_or_notify_cancel():
                     work.done.set_result(None)
             with self._appended:
-                self._appends += 1
+                for topic in {record.topic for work in waiting for record in work.records}:
+                    self._appends_to[topic] += 1
+                self._appends += 1  # last: who has seen it must find the topics' counts too
                 self._appended.notify_all()
         return len(waiting) < len(group)
 
@@ -298,7 +301,7 @@ class SqliteReader:
         return wanted
 
     def _look(self, limit: BatchLimit) -> list[Stored]:
-        appends, now = self._journal._appends, time.monotonic()
+        appends, now = sum(self._journal._appends_to[place.topic] for place in self._positions), time.monotonic()
         # Another process (`kanal redrive`) may append too, unseen by our counter: look anew twice a second anyway.
         if self._looked[0] == appends and now - self._looked[1] < 0.5:
             return []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, and_, select, text
 
-from kanal.database import Database, among, dump, insert_new, put
+from kanal.database import Database, among, dump, insert_new, listed, put
 from kanal.errors import DatabaseAway
 
 metadata = MetaData()
@@ -59,11 +59,12 @@ def test_put_into_a_table_of_keys_only(database: Database) -> None:
 
 def test_any_number_of_keys_is_looked_up_by_the_index(database: Database) -> None:
     """Also among other conditions and in an update: a table is never read whole for some of its rows."""
-    wanted = and_(among(things.c.name, ["a", "b"]), things.c.size > 1)
+    wanted = and_(among(things.c.name, "names"), things.c.size > 1)
     with database.begin() as connection:
         for statement in (select(things).where(wanted), things.update().where(wanted).values(size=0)):
             compiled = statement.compile(connection.engine)
-            values = tuple(compiled.params[name] for name in compiled.positiontup or ())
+            parameters = compiled.params | {"names": listed(["a", "b"])}
+            values = tuple(parameters[name] for name in compiled.positiontup or ())
             plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values)]
             assert [step for step in plan if "things" in step] == ["SEARCH things USING INDEX sqlite_autoindex_things_1 (name=?)"]
 

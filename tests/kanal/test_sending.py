@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,7 @@ def test_replies_to_different_citizens_go_out_at_the_same_time(office: Office) -
 
 def test_what_is_queued_is_sent_as_soon_as_the_sender_is_told(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reply stage of its process tells it; it would look by itself only much later here."""
-    monkeypatch.setattr("kanal.sending.LOOK_SECONDS", 3_600)
+    monkeypatch.setattr("kanal.sending.LOOK_ALONE_SECONDS", 3_600)
     script, stop = Script(), threading.Event()
     sender = office.sender(script)
     thread = threading.Thread(target=sender.run, args=(stop,))
@@ -198,14 +198,14 @@ def test_a_claim_leaves_what_another_process_has_settled_meanwhile(office: Offic
     """A sender whose claim ran out has sent it after all: after another one saw it, and before that one took it."""
     office.ask("r1", "r2")
     sender = office.sender(Script())
-    among = sending.among
+    listed = sending.listed
     with office.database.begin() as connection:
 
-        def settled_meanwhile(column: Any, reply_ids: list[str]) -> Any:
-            connection.execute(replies.update().where(column == "r1").values(state="sent"))
-            return among(column, reply_ids)
+        def settled_meanwhile(reply_ids: Iterable[str]) -> str:
+            connection.execute(replies.update().where(replies.c.reply_id == "r1").values(state="sent"))
+            return listed(reply_ids)
 
-        monkeypatch.setattr(sending, "among", settled_meanwhile)
+        monkeypatch.setattr(sending, "listed", settled_meanwhile)
         assert sender._claim(connection, int(time.time())) == []
     assert office.states() == {"r1": "sent", "r2": "waiting"}
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, String, Table, Text, delete, select
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, Row, Select, String, Table, Text, bindparam, delete, select
 
-from kanal.database import SMALL_ROWS, among, insert_new, put
+from kanal.database import SMALL_ROWS, among, insert_new, listed, put
 from kanal.events import MessageReceived
 from kanal.journal import Place
 
@@ -162,33 +162,48 @@ class Wanted(NamedTuple):
     long_messages: set[str]
 
 
+# Built once: for a small batch, building a statement takes longer than the database does.
+_PARTS = select(parts).where(among(parts.c.long_message, "keys")).order_by(parts.c.part)
+_NUMBERS = select(numbers).where(among(numbers.c.number, "keys"))
+_NUMBERS_OF_SENDERS = (
+    select(numbers.c.number, numbers.c.sender_key)
+    .where(among(numbers.c.sender_key, "keys"), numbers.c.number == numbers.c.report)
+    .order_by(numbers.c.known_at.desc(), numbers.c.number)
+)
+_CONVERSATIONS = select(conversations).where(among(conversations.c.conversation, "keys"))
+_TEXTS = select(texts).where(among(texts.c.sender_key, "keys"))
+_CUT_SHORT = select(cut_short).where(among(cut_short.c.long_message, "keys"))
+_FORGET_TEXTS = delete(texts).where(among(texts.c.sender_key, "senders"), texts.c.seen_at < bindparam("before"))
+
+
 def load_parts(connection: Connection, long_messages: set[str]) -> list[KeptPart]:
     """The parts that wait."""
-    rows = connection.execute(select(parts).where(among(parts.c.long_message, long_messages)).order_by(parts.c.part))
-    return [_kept_part(row) for row in rows]
+    return [_kept_part(row) for row in _rows(connection, _PARTS, long_messages)]
 
 
 def load(connection: Connection, wanted: Wanted, waiting: Sequence[KeptPart]) -> Memory:
-    """One query a table."""
+    """At most one query a table."""
     memory = Memory()
-    for row in connection.execute(select(numbers).where(among(numbers.c.number, wanted.numbers))):
+    for row in _rows(connection, _NUMBERS, wanted.numbers):
         memory.numbers[row.number] = KnownNumber(*row)
-    own = select(numbers.c.number, numbers.c.sender_key)
-    own = own.where(among(numbers.c.sender_key, wanted.senders), numbers.c.number == numbers.c.report)
-    for row in connection.execute(own.order_by(numbers.c.known_at.desc(), numbers.c.number)):
+    for row in _rows(connection, _NUMBERS_OF_SENDERS, wanted.senders):
         mine = memory.reports_of.setdefault(row.sender_key, [])
         if len(mine) < REPORTS_OF_A_SENDER:
             mine.append(row.number)
-    for row in connection.execute(select(conversations).where(among(conversations.c.conversation, wanted.conversations))):
+    for row in _rows(connection, _CONVERSATIONS, wanted.conversations):
         memory.conversations[row.conversation] = Conversation(*row)
-    for row in connection.execute(select(texts).where(among(texts.c.sender_key, wanted.senders))):
+    for row in _rows(connection, _TEXTS, wanted.senders):
         memory.apply(SeenText(*row))
     for part in waiting:
         memory.apply(part)
-    for row in connection.execute(select(cut_short).where(among(cut_short.c.long_message, wanted.long_messages))):
+    for row in _rows(connection, _CUT_SHORT, wanted.long_messages):
         missing = frozenset(int(part) for part in row.missing.split())
         memory.cut_short[row.long_message] = CutShort(row.long_message, row.number, missing, row.closed_at)
     return memory
+
+
+def _rows(connection: Connection, query: Select[Any], keys: set[str]) -> Iterable[Any]:
+    return connection.execute(query, {"keys": listed(keys)}) if keys else ()
 
 
 def save(connection: Connection, changes: Sequence[Change], forget_texts_before: int) -> None:
@@ -203,7 +218,7 @@ def save(connection: Connection, changes: Sequence[Change], forget_texts_before:
             connection.execute(delete(parts).where(parts.c.long_message == change.long_message))
     senders = {change.sender_key for change in changes if isinstance(change, SeenText)}
     if senders:  # old hashes go with the next text of the same sender
-        connection.execute(delete(texts).where(among(texts.c.sender_key, senders), texts.c.seen_at < forget_texts_before))
+        connection.execute(_FORGET_TEXTS, {"senders": listed(senders), "before": forget_texts_before})
 
 
 def unfinished(connection: Connection, places: Iterable[Place], before: datetime) -> list[KeptPart]:
@@ -227,8 +242,8 @@ def minutes_before(moment: datetime, minutes: int) -> int:
     return seconds(moment.astimezone(UTC) - timedelta(minutes=minutes))
 
 
-def _kept_part(row: "object") -> KeptPart:
-    values = row._mapping  # type: ignore[attr-defined]
+def _kept_part(row: Row[Any]) -> KeptPart:
+    values = row._mapping
     place = Place(values["from_topic"], values["from_partition"])
     return KeptPart(values["long_message"], values["part"], _decode_message(values["message"]), values["received_at"], place)
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
     select,
 )
 
-from kanal.database import SMALL_ROWS, among, insert_new, put
+from kanal.database import SMALL_ROWS, among, insert_new, listed, put
 from kanal_tracker.machine import Report
 
 metadata = MetaData()
@@ -208,20 +208,32 @@ class State:
             self.merged.setdefault(report.merged_into, set()).add(report.number)
 
 
+# Built once: for a look-up or a small batch, building a statement takes longer than the database does.
+_MAIN_NUMBERS = select(aliases).where(among(aliases.c.alias, "numbers"))
+_PARKED = select(parked.c.event).where(among(parked.c.number, "numbers")).order_by(parked.c.parked_at, parked.c.event_id)
+_ACTIONS = select(actions).where(among(actions.c.action_id, "action_ids"))
+_STATES = select(reports.c.state).where(or_(among(reports.c.number, "numbers"), among(reports.c.merged_into, "numbers")))
+_KEY: BindParameter[str] = bindparam("key")
+_MAIN_NUMBER = select(aliases.c.number).where(aliases.c.alias == _KEY)
+_STATE = select(reports.c.state).where(reports.c.number == _KEY)
+_TIMELINE = select(timeline).where(timeline.c.number == _KEY).order_by(timeline.c.position)
+_MESSAGES = select(messages).where(messages.c.number == _KEY).order_by(messages.c.at)
+_ACTION = select(actions).where(actions.c.action_id == _KEY)
+
+
 def load(connection: Connection, numbers: set[str], action_ids: set[str]) -> State:
     """A few queries a table, however many events; parked events bring in what they name."""
     state = State()
-    for row in connection.execute(select(aliases).where(among(aliases.c.alias, numbers))):
+    for row in connection.execute(_MAIN_NUMBERS, {"numbers": listed(numbers)}):
         state.aliases[row.alias] = row.number
-    in_order = select(parked.c.event).where(among(parked.c.number, numbers)).order_by(parked.c.parked_at, parked.c.event_id)
-    waiting = [_decode_parked(row.event) for row in connection.execute(in_order)]
+    waiting = [_decode_parked(event) for event in connection.scalars(_PARKED, {"numbers": listed(numbers)})]
     for event in waiting:
         state.apply(event)
     named = [_NamedByParked.read(event.value) for event in waiting]
     _load_reports(connection, state, numbers | set(state.aliases.values()) | {each.other for each in named if each.other})
     wanted_actions = action_ids | {each.action_id for each in named if each.action_id}
     if wanted_actions:
-        for row in connection.execute(select(actions).where(among(actions.c.action_id, wanted_actions))):
+        for row in connection.execute(_ACTIONS, {"action_ids": listed(wanted_actions)}):
             state.answers[row.action_id] = Answer(*row)
     return state
 
@@ -241,8 +253,7 @@ def _load_reports(connection: Connection, state: State, numbers: set[str]) -> No
     """The reports of these numbers, and all that are merged into them, over as many steps as people have merged."""
     ahead = numbers
     while ahead:
-        wanted = or_(among(reports.c.number, ahead), among(reports.c.merged_into, ahead))
-        found = [_decode_report(row.state) for row in connection.execute(select(reports.c.state).where(wanted))]
+        found = [_decode_report(state) for state in connection.scalars(_STATES, {"numbers": listed(ahead)})]
         ahead = {report.number for report in found if report.merged_into in ahead and report.number not in state.reports} - ahead
         for report in found:
             state.apply(report)
@@ -260,15 +271,6 @@ def save(connection: Connection, changes: Sequence[Change]) -> None:
     for change in changes:
         if isinstance(change, Unparked):
             connection.execute(delete(parked).where(parked.c.event_id == change.event_id))
-
-
-_KEY: BindParameter[str] = bindparam("key")
-# Built once: for a look-up, building a statement takes longer than the database does.
-_MAIN_NUMBER = select(aliases.c.number).where(aliases.c.alias == _KEY)
-_STATE = select(reports.c.state).where(reports.c.number == _KEY)
-_TIMELINE = select(timeline).where(timeline.c.number == _KEY).order_by(timeline.c.position)
-_MESSAGES = select(messages).where(messages.c.number == _KEY).order_by(messages.c.at)
-_ACTION = select(actions).where(actions.c.action_id == _KEY)
 
 
 def find(connection: Connection, number: str) -> Report | None:

@@ -14,9 +14,10 @@ from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData,
 
 from kanal import topics
 from kanal.database import insert_new, put
-from kanal.errors import InvalidEvent
+from kanal.errors import InvalidEvent, InvalidInput
 from kanal.events import ContactSealed, ReplyRequested
 from kanal.journal import Place
+from kanal.numbers import read_number
 from kanal.pack import REPLY_VALUES, Channel, Pack, TextPart
 from kanal.records import Removed
 from kanal.stage import Decision, Input
@@ -74,7 +75,7 @@ def render(pack: Pack, channel: Channel, kind: str, values: Mapping[str, str], l
         raise InvalidEvent(f"the pack has no text {kind!r}", reason="unknown-reply-kind")
     language = language if language in pack.languages else pack.languages[0]
     words = _in_words(pack, values, language)
-    if channel.links and values.get("number"):
+    if channel.links and _is_ours(values.get("number", ""), pack):
         words["link"] = f"{page_url}/r/{values['number']}"
     parts = [part for part in pack.texts[kind].parts if _fits_values(part, words, language)]
     texts = {id(part): part.texts[language].format_map(words) for part in parts}
@@ -82,6 +83,14 @@ def render(pack: Pack, channel: Channel, kind: str, values: Mapping[str, str], l
     separator = " " if channel.max_characters else "\n\n"
     subject = f"{pack.texts[kind].subject[language]} [{values['number']}]" if values.get("number") else pack.texts[kind].subject[language]
     return Rendered(subject, separator.join(texts[id(part)] for part in parts if id(part) in chosen))
+
+
+def _is_ours(number: str, pack: Pack) -> bool:
+    """Told back as it was typed, it may be none: there is no page about it."""
+    try:
+        return bool(read_number(number, pack.prefix))
+    except InvalidInput:
+        return False
 
 
 def _choose(parts: Sequence[TextPart], texts: Mapping[int, str], max_characters: int) -> set[int]:

@@ -35,9 +35,12 @@ class FromFiles(PydanticBaseSettingsSource):
         path = os.environ.get(name)
         try:
             content = Path(path).read_text().strip() if path else None
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise SetupError(f"{name}: the file cannot be read ({type(error).__name__})") from None
-        return self.prepare_field_value(field_name, field, content, self.field_is_complex(field)), field_name, False
+        try:
+            return self.prepare_field_value(field_name, field, content, self.field_is_complex(field)), field_name, False
+        except ValueError:
+            raise SetupError(f"{name}: is no JSON") from None
 
     def __call__(self) -> dict[str, Any]:
         values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}

@@ -13,6 +13,12 @@ from kanal.language import guess_language
         ("CEK JK-7F3Q-9K2M-4XPT", "id"),
         ("Lampu jalan mati di kelurahan Cideng", "id"),
         ("JK-7F3Q-9K2M-4XWE", "id"),
+        ("NOT FIXED JK-7F3Q-9K2M-4XPT", "en"),
+        ("Street light broken near Menteng station", "en"),
+        ("Kebakaran belakang Mall of Indonesia, Kelapa Gading!", "id"),
+        ("Banjir Jl Raya Bekasi depan The Park", "id"),
+        ("Pohon tumbang Kelapa Gading, check lokasi", "id"),
+        ("Mall of Indonesia", "id"),
         ("", "id"),
     ],
 )

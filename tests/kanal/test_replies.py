@@ -66,6 +66,7 @@ def test_links_appear_only_where_the_channel_allows_them() -> None:
     assert body(pack, MAIL, number=number()) == f"x {number()}\n\nlihat {PAGES}/r/{number()}"
     assert body(pack, SMS, number=number()) == f"x {number()}"
     assert body(a_pack(part(1, "x"), part(2, "lihat {link}")), MAIL) == "x"
+    assert body(pack, MAIL, number="RT 05") == "x RT 05"
 
 
 def test_a_part_with_a_condition_needs_its_value() -> None:

@@ -75,6 +75,16 @@ def test_a_file_that_cannot_be_read_is_a_set_up_error(tmp_path: Path, monkeypatc
         load_settings(WithSecret)
 
 
+@pytest.mark.parametrize("content", [b'{"sasl.password": "' + SECRET.encode() + b'"', b"\xff" + SECRET.encode()])
+def test_a_file_with_something_else_in_it_is_a_set_up_error(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named, and nothing of what it holds."""
+    (tmp_path / "options").write_bytes(content)
+    monkeypatch.setenv("KANAL_KAFKA_OPTIONS_FILE", str(tmp_path / "options"))
+    with pytest.raises(SetupError, match="KANAL_KAFKA_OPTIONS_FILE") as error:
+        load_settings(Settings)
+    assert SECRET not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

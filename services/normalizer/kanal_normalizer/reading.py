@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from kanal.events import MessageReceived
@@ -21,9 +22,12 @@ _MANY_DIGITS = re.compile(r"\d{7}")
 _REPLY_MARKS = re.compile(r"^(?:\s*(?:re|fw|fwd|bls|balas|trs)\s*:)+", re.IGNORECASE)
 _QUESTION_STEMS = frozenset(
     """bagaimana gimana gmn kabar kabarnya kelanjutan kelanjutannya progres progress perkembangan perkembangannya update
-    status statusnya mana kapan cek check news when how""".split()
+    status statusnya mana kapan news when how""".split()
 )
-_SHORT_QUESTION_WORDS = _QUESTION_STEMS | frozenset(
+_QUESTION_STEMS_BY_A_NUMBER = _QUESTION_STEMS | {"cek", "check"}
+"""Without a number "sudah saya cek" may be the answer to an officer's question."""
+
+_SHORT_QUESTION_WORDS = _QUESTION_STEMS_BY_A_NUMBER | frozenset(
     """sudah sdh udah sampai sampe apa apakah laporan saya sy ini itu nya tindak lanjut lanjutnya ya kah dong mohon info infonya
     tolong min pak bu selamat pagi siang sore malam
     terima kasih makasih trims thanks thank you what is the of my report any about it far will be done please hi hello dear""".split()
@@ -47,7 +51,7 @@ class Reading(NamedTuple):
     asks: bool
     """CEK/STATUS in front, a bare number, or a short text that only asks."""
     asked_for: str
-    """What was typed behind CEK when it is no valid number."""
+    """What was meant as a number and is none: typed behind CEK, or like ours but for a symbol. Masked where it may be personal."""
     says_not_fixed: bool
     wants_new: bool
     """Begins with LAPOR: a report of its own, whatever came before."""
@@ -59,8 +63,7 @@ def read(message: MessageReceived, pack: Pack) -> Reading:
     words = words_of(text)
     mentions = find_numbers(text, pack.prefix)
     old_numbers = tuple(dict.fromkeys(match.group().upper() for match in pack.old_number.finditer(text)))
-    rest = _without(text, mentions)
-    asks, asked_for = _question(message, text, rest, bool(mentions), bool(old_numbers), pack)
+    asks, asked_for = _question(message, pack.old_number.sub(" ", _without(text, mentions)), bool(mentions or old_numbers), pack.prefix)
     return Reading(
         message=message,
         text=text,
@@ -82,15 +85,28 @@ def _without(text: str, mentions: Sequence[Mention]) -> str:
     return text
 
 
-def _question(message: MessageReceived, text: str, rest: str, numbers: bool, old_numbers: bool, pack: Pack) -> tuple[bool, str]:
-    """Whether the message only asks what became of a report, and what was typed behind CEK when that is no valid number."""
-    command = _ASK.match(text)
-    behind = _ASK.sub("", rest, count=1).strip(" .?!,#:-\n") if command else ""
-    typed = behind if command and not numbers and _may_be_a_number(behind, pack.prefix) else ""
-    rest = pack.old_number.sub(" ", rest)
-    named = numbers or old_numbers
-    by_command = bool(command and (not words_of(behind) or typed))
-    return by_command or (named and not words_of(rest)) or ((named or bool(message.reply_to)) and _only_asks(rest)), typed
+def _question(message: MessageReceived, rest: str, named: bool, prefix: str) -> tuple[bool, str]:
+    """Whether the message only asks what became of a report, and what was meant as a number and is none.
+
+    `rest` is the text without the numbers that it names; `named` = there are some.
+    """
+    typed = "" if named else _meant_as_number(rest, prefix)
+    rest = rest.replace(typed, " ", 1) if typed else rest
+    if not words_of(_ASK.sub("", rest, count=1)) and (_ASK.match(rest) or named or typed):
+        return True, typed
+    if named or typed:
+        only_not_fixed = bool(typed) and not message.reply_to and not words_of(_NOT_FIXED.sub("", rest, count=1))
+        return only_not_fixed or _only_asks(rest, _QUESTION_STEMS_BY_A_NUMBER), typed
+    return bool(message.reply_to) and _only_asks(rest, _QUESTION_STEMS), ""
+
+
+def _meant_as_number(text: str, prefix: str) -> str:
+    """Behind CEK anything with digits; elsewhere what looks like a number of ours. Empty when there is nothing of the kind."""
+    behind = _ASK.sub("", text, count=1).strip(" .?!,#:-\n")
+    if _ASK.match(text) and _may_be_a_number(behind, prefix):
+        return behind
+    like_ours = re.search(rf"(?<![0-9A-Z]){prefix}[-–]?(?:[0-9A-Z]{{4}}[-–]?){{2}}[0-9A-Z]{{4}}(?![0-9A-Z])", text, re.IGNORECASE)
+    return like_ours.group() if like_ours else ""
 
 
 def _hash(words: Sequence[str], message: MessageReceived) -> str:
@@ -116,15 +132,16 @@ def _same_words(subject: str, text: str) -> bool:
     return " ".join(words_of(text)).startswith(" ".join(words_of(subject)))
 
 
-def _only_asks(text: str) -> bool:
+def _only_asks(text: str, stems: AbstractSet[str]) -> bool:
     words = words_of(text)
     known = all(word in _SHORT_QUESTION_WORDS for word in words)
-    return 0 < len(words) <= _MAX_QUESTION_WORDS and known and any(word in _QUESTION_STEMS for word in words)
+    return 0 < len(words) <= _MAX_QUESTION_WORDS and known and any(word in stems for word in words)
 
 
 def _may_be_a_number(text: str, prefix: str) -> bool:
-    has_digit = any(character.isdigit() for character in text)
-    return len(words_of(text)) <= 4 and bool(_TYPED_NUMBER.fullmatch(text)) and (has_digit or _is_like_ours(text, prefix))
+    """As "0812 0000 0001" may, but not "kebakaran RT 05": a word is none."""
+    no_words = all(any(map(str.isdigit, group)) or group.upper() == prefix for group in text.split())
+    return len(words_of(text)) <= 4 and bool(_TYPED_NUMBER.fullmatch(text)) and (no_words or _is_like_ours(text, prefix))
 
 
 def _is_like_ours(typed: str, prefix: str) -> bool:

@@ -59,18 +59,20 @@ def repeat(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     seen = memory.texts.get((message.sender_key, reading.text_hash))
     if seen is None or message.always_new or message.automatic:
         return None
-    if not_fixed(reading, memory, book) is not None:  # said anew of every repair, and always answered by the tracker
-        return None
     if seen.seen_at < minutes_before(message.received_at, book.pack.repeat_minutes):
         return None
     if message.reply_to and _report_of(message.reply_to, memory) != seen.number:
         return None
+    changes: list[Change] = [KnownNumber(message.number, seen.number, message.sender_key, seconds(message.received_at))]
+    changes.append(_counted(message, seen.number))
+    reason = f"same text within {book.pack.repeat_minutes} minutes"
+    if _said_within_an_hour(message, memory) >= book.pack.messages_per_hour:  # a machine: `reports` is kept for ever
+        return Outcome("duplicate", "repeat", f"{reason}, too many", seen.number, changes=changes)
     # The id is derived from the first message: a machine that repeats itself for ever gets one answer.
     answer = _reply(message, "already-received", {"number": seen.number}, seen.number, answers=seen.message_id)
-    alias = KnownNumber(message.number, seen.number, message.sender_key, seconds(message.received_at))
     again = _appended_event(message, seen.number, "", duplicate=True)
     events = [Emit(topics.REPORTS, seen.number, again, "duplicate"), answer]
-    return Outcome("duplicate", "repeat", f"same text within {book.pack.repeat_minutes} minutes", seen.number, events, [alias])
+    return Outcome("duplicate", "repeat", reason, seen.number, events, changes)
 
 
 def automatic_mail(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
@@ -89,7 +91,7 @@ def status_question(reading: Reading, memory: Memory, book: Book) -> Outcome | N
         report = _report_of(named, memory)
         proven = _is_of_sender(named, message, memory) or (bool(message.reply_to) and _report_of(message.reply_to, memory) == report)
         return _asked(message, report, "number named" if reading.mentions else "reply that only asks", proven=proven)
-    if typed := (reading.asked_for or " ".join(reading.old_numbers)):
+    if typed := (reading.asked_for or "".join(reading.old_numbers[:1])):
         values = {"number": typed[:24]} | ({"mistyped": "yes"} if reading.asked_for else {})
         answer = _reply(message, "status-unknown", values, "")
         return _answered(message, "not a valid number", answer)
@@ -102,8 +104,7 @@ def status_question(reading: Reading, memory: Memory, book: Book) -> Outcome | N
 def too_many(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     """One sender floods the city: what goes beyond the limit is not taken up and he is told once an hour. Never so with danger."""
     message = reading.message
-    since = minutes_before(message.received_at, 60)
-    recent = sum(seen_at > since for seen_at in memory.seen.get(message.sender_key, {}).values())
+    recent = _said_within_an_hour(message, memory)
     if recent < book.pack.messages_per_hour or message.always_new or book.understanding.emergency(reading.words):
         return None
     hour = str(seconds(message.received_at) // 3_600)
@@ -117,8 +118,9 @@ def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     if not reading.says_not_fixed or message.always_new:
         return None
     mine = memory.reports_of.get(message.sender_key, [])
-    named = message.reply_to or next((number for number in reading.mentions if _is_of_sender(number, message, memory)), "")
-    if not named and not reading.mentions and mine and (len(reading.words) <= 3 or STILL_BROKEN & set(reading.words)):
+    named = next((number for number in reading.mentions if _is_of_sender(number, message, memory)), message.reply_to)
+    names_another = bool(reading.mentions or reading.asked_for)
+    if not named and not names_another and mine and (len(reading.words) <= 3 or STILL_BROKEN & set(reading.words)):
         named = _latest_talked_of(message, memory) or mine[0]
     if not named:
         return None
@@ -200,7 +202,7 @@ def register(reading: Reading, book: Book, *, incomplete: bool) -> Outcome:
     receipt = _reply(message, "received", values, message.number)
     registered = Emit(topics.REPORTS, message.number, event, "registered")
     reason = f"category: {category.reason}; area: {area.reason}"
-    changes = _remembered(reading, message.number)
+    changes = [*_talked_of(message, message.number), _seen(reading, message.number)]
     return Outcome("registered", "new-report", reason, message.number, [registered, receipt], changes)
 
 
@@ -297,7 +299,9 @@ def _appended(
         values = {"number": report} | ({"conversation": "yes"} if by_conversation else {})
         values |= {"emergency": book.pack.emergency_number} if book.understanding.emergency(reading.words) else {}
         events.append(_reply(message, "appended", values, report))
-    return Outcome("appended", rule, reason, report, events, _remembered(reading, report))
+    # BELUM is said anew of every repair: its text is no repeat, and counts each time.
+    said = _counted(message, report) if is_not_fixed else _seen(reading, report)
+    return Outcome("appended", rule, reason, report, events, [*_talked_of(message, report), said])
 
 
 def _appended_event(
@@ -337,9 +341,8 @@ def _asked(
 
 
 def _answered(message: MessageReceived, reason: str, event: Emit, number: str = "") -> Outcome:
-    """A question was answered; it counts towards what one sender may say in an hour, each time anew."""
-    counted = SeenText(message.sender_key, derive_id("asked", message.message_id), number, message.message_id, seconds(message.received_at))
-    return Outcome("status-asked", "status-question", reason, number, [event], [counted])
+    """A question was answered."""
+    return Outcome("status-asked", "status-question", reason, number, [event], [_counted(message, number)])
 
 
 def _reply(message: MessageReceived, kind: str, values: dict[str, str], number: str, answers: str = "") -> Emit:
@@ -357,14 +360,26 @@ def _reply(message: MessageReceived, kind: str, values: dict[str, str], number: 
     return Emit(topics.reply_requested(message.channel), message.conversation, event, kind, reply_id)
 
 
-def _remembered(reading: Reading, report: str) -> list[Change]:
-    message = reading.message
+def _said_within_an_hour(message: MessageReceived, memory: Memory) -> int:
+    since = minutes_before(message.received_at, 60)
+    return sum(seen_at > since for seen_at in memory.seen.get(message.sender_key, {}).values())
+
+
+def _talked_of(message: MessageReceived, report: str) -> list[Change]:
     now = seconds(message.received_at)
-    return [
-        KnownNumber(message.number, report, message.sender_key, now),
-        Conversation(message.conversation, report, now),
-        SeenText(message.sender_key, reading.text_hash, report, message.message_id, now),
-    ]
+    return [KnownNumber(message.number, report, message.sender_key, now), Conversation(message.conversation, report, now)]
+
+
+def _seen(reading: Reading, report: str) -> SeenText:
+    """The same text again is a repeat."""
+    message = reading.message
+    return SeenText(message.sender_key, reading.text_hash, report, message.message_id, seconds(message.received_at))
+
+
+def _counted(message: MessageReceived, report: str) -> SeenText:
+    """Counts towards what one sender may say in an hour, each time anew: the text is not remembered."""
+    once = derive_id("counted", message.message_id)
+    return SeenText(message.sender_key, once, report, message.message_id, seconds(message.received_at))
 
 
 def _report_of(number: str, memory: Memory) -> str:

@@ -56,7 +56,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "status:in-progress": "Officers are working on it.",
         "status:awaiting-validation": "The work was reported as done and is being checked.",
         "status:follow-up-rejected": "The result was not accepted; the agency has to mend it.",
-        "status:done": "The work was checked and is done. Not fixed? Reply BELUM and the number on the same channel.",
+        "status:done": "The work was checked and is done. Not fixed? Reply NOT FIXED and the number on the same channel.",
         "status:unclear": "An officer has asked the reporter and waits for the answer.",
         "status:rejected": "The report cannot be handled.",
         "status:merged": "The same problem had been reported; this report follows that one.",

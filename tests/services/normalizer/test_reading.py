@@ -90,7 +90,7 @@ def test_an_older_number_is_told_apart_from_ours() -> None:
         pytest.param("JK-AAAA-AAAA-AAAA", "JK-AAAA-AAAA-AAAA", id="letters-only"),
         pytest.param("JK-0812-0000-0001", "JK-[TELP]", id="a-phone-behind-the-prefix"),
         pytest.param("12345", "12345", id="digits"),
-        pytest.param("jk2301010001", "JK2301010001", id="older-system"),
+        pytest.param("jk2301010001", "", id="older-system: is one"),
         pytest.param("081200000001", "[TELP]", id="a-phone-is-masked"),
         pytest.param("3171010101900001", "[NIK]", id="an-identity-number-is-masked"),
     ],

@@ -118,6 +118,24 @@ def test_questions_count_towards_the_limit_each_time_anew() -> None:
     assert settle(message("an hour later", text="CEK", received_at=later(62)), memory).outcome == "status-asked"
 
 
+@pytest.mark.parametrize("text", ["BELUM", "Belum bisa dibalas"])
+def test_belum_counts_towards_the_limit_each_time_anew(text: str) -> None:
+    """A phone that answers our SMS by itself with such words would never stop."""
+    said = [message(f"said-{n}", text=text, received_at=later(1 + n / 60)) for n in range(jakarta().messages_per_hour)]
+    memory = after(FIRST, *said)
+
+    assert settle(message("one more", text=text, received_at=later(3)), memory).outcome == "refused"
+
+
+def test_repeats_count_and_beyond_the_limit_reach_no_report() -> None:
+    """The stories of reports are kept for ever: a machine that says the same without end must not fill them."""
+    memory = after(*[message(f"again-{n}", text=FIRST.text, received_at=later(n / 60)) for n in range(jakarta().messages_per_hour)])
+    outcome = settle(message("one more", text=FIRST.text, received_at=later(3)), memory)
+
+    assert (outcome.outcome, outcome.number, outcome.events) == ("duplicate", number("again-0"), ())
+    assert settle(message("other", text="LAPOR pohon tumbang", received_at=later(3)), memory).outcome == "refused"
+
+
 @pytest.mark.parametrize(
     ("limit", "minutes", "text", "sender", "outcome"),
     [
@@ -242,6 +260,8 @@ def test_automatic_mail_is_ignored_whatever_it_says(text: str) -> None:
         pytest.param("BELUM", "", "second", id="alone: the report last talked of"),
         pytest.param("blm beres pak", "", "second", id="three-words"),
         pytest.param("Belum beres, lampunya masih mati sampai sekarang", number("first"), "first", id="reply"),
+        pytest.param(f"BELUM {number('second')}", number("first"), "second", id="a number named goes before the thread"),
+        pytest.param(f"BELUM {number('strange')}", number("first"), "first", id="a stranger's number in a thread"),
     ],
 )
 def test_belum_says_that_an_own_report_is_not_fixed(text: str, reply_to: str, of: str) -> None:
@@ -262,6 +282,14 @@ def test_belum_is_no_repeat(text: str) -> None:
     outcome = settle(message("third", text=text, received_at=later(62)), memory)
 
     assert (outcome.outcome, outcome.rule) == ("appended", "not-fixed")
+
+
+def test_a_report_that_begins_with_belum_is_one_report_however_often_it_comes() -> None:
+    """Its copy under another id is a repeat, not word that it is not fixed."""
+    first = message("first", text="Belum diperbaiki, lampu jalan mati di kelurahan Cideng")
+    outcome = settle(message("second", text=first.text, received_at=later(1)), after(first))
+
+    assert (outcome.outcome, outcome.number) == ("duplicate", first.number)
 
 
 def test_belum_alone_means_the_newest_report_when_the_conversation_is_unknown() -> None:

@@ -51,22 +51,60 @@ def test_a_question_about_a_number_that_is_not_known_yet_goes_to_the_tracker() -
     assert settle(message("second", text=f"CEK {number('unknown')}")).number == number("unknown")
 
 
+MISTYPED = {"mistyped": "yes"}
+
+
 @pytest.mark.parametrize(
-    ("typed", "told_back"),
+    ("text", "told_back"),
     [
-        pytest.param(WRONG, WRONG, id="one-symbol-wrong"),
-        pytest.param("12345", "12345", id="something"),
-        pytest.param("JK2301010001", "JK2301010001", id="older-system"),
-        pytest.param("0812 0000 0001", "[telp]", id="a-phone-is-not-told-back"),
+        pytest.param(f"CEK {WRONG}", {"number": WRONG, **MISTYPED}, id="one-symbol-wrong"),
+        pytest.param("CEK 12345", {"number": "12345", **MISTYPED}, id="something"),
+        pytest.param("CEK JK 12345", {"number": "JK 12345", **MISTYPED}, id="too-short"),
+        pytest.param("CEK 0812 0000 0001", {"number": "[telp]", **MISTYPED}, id="a-phone-is-not-told-back"),
+        pytest.param(WRONG, {"number": WRONG, **MISTYPED}, id="alone"),
+        pytest.param(WRONG.replace("-", "").lower(), {"number": WRONG.replace("-", ""), **MISTYPED}, id="alone-without-hyphens"),
+        pytest.param(f"Tolong cek {WRONG}", {"number": WRONG, **MISTYPED}, id="in-a-sentence"),
+        pytest.param(f"Status {WRONG} dong", {"number": WRONG, **MISTYPED}, id="in-the-middle-of-a-sentence"),
+        pytest.param(f"BELUM {WRONG}", {"number": WRONG, **MISTYPED}, id="not-fixed"),
+        pytest.param("CEK JK2301010001", {"number": "JK2301010001"}, id="older-system"),
+        pytest.param("JK2301010001", {"number": "JK2301010001"}, id="older-system-alone"),
+        pytest.param("Status JK2301010001 dong", {"number": "JK2301010001"}, id="older-system-in-a-sentence"),
+        pytest.param("CEK JK2301010001 JK2301010002", {"number": "JK2301010001"}, id="two-of-the-older-system"),
     ],
 )
-def test_a_wrong_number_is_told_back_and_opens_no_report(typed: str, told_back: str) -> None:
-    """Somebody who mistyped his number wants an answer, not a second report."""
-    outcome = settle(message("second", text=f"CEK {typed}"))
+def test_a_wrong_number_is_told_back_and_opens_no_report(text: str, told_back: dict[str, str]) -> None:
+    """Somebody who mistyped his number wants an answer, not a second report nor an addition to another one."""
+    outcome = settle(message("second", text=text, received_at=later(1)), after(FIRST))
     answer = Said(outcome.events).only(ReplyRequested)
 
     assert (outcome.outcome, outcome.reason, outcome.number) == ("status-asked", "not a valid number", "")
-    assert (answer.kind, answer.values["number"].casefold()) == ("status-unknown", told_back.casefold())
+    assert (answer.kind, answer.values) == ("status-unknown", {**told_back, "number": answer.values["number"]})
+    assert answer.values["number"].casefold() == told_back["number"].casefold()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Info kebakaran RT 05", "Info banjir RW 03", "Cek lampu mati RT 5", "Info jalan rusak KM 12", "check genangan 40cm",
+        f"Lampu mati lagi, dulu {WRONG}, tiang 4",
+    ],
+)  # fmt: skip
+def test_a_report_with_a_digit_in_it_is_no_mistyped_number(text: str) -> None:
+    """Danger least of all."""
+    assert settle(message("second", sender=BUNGA, text=text), after(FIRST)).outcome == "registered"
+
+
+def test_belum_with_a_mistyped_number_reopens_nothing() -> None:
+    """Which report is meant is not guessed from a number that is wrong."""
+    said = message("second", text=f"BELUM beres {WRONG}, lampunya masih mati", received_at=later(60))
+    assert settle(said, after(FIRST)).outcome == "registered"
+
+
+@pytest.mark.parametrize("text", ["Sudah pak, tolong cek ya", "Sudah saya cek", "Please check", "Thank you, please check it"])
+def test_an_answer_to_a_question_of_ours_is_no_question(text: str) -> None:
+    """An officer asked and waits: the words must reach the report."""
+    outcome = settle(message("second", sender=MAIL, text=text, reply_to=FIRST.number), after(FIRST))
+    assert (outcome.outcome, outcome.number) == ("appended", FIRST.number)
 
 
 def test_cek_alone_without_reports_says_so() -> None:

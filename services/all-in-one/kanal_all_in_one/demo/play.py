@@ -28,6 +28,7 @@ from kanal_all_in_one.settings import AllSettings
 NEW_REPORT_SECONDS = 4.0
 AGENCY_SECONDS = (3.0, 7.0)
 START_SECONDS = 30.0
+KEPT = ("KANAL_HTTP_PORT", "KANAL_SMTP_PORT")
 _NUMBER = re.compile(r"JK-[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}")
 _WORK: tuple[tuple[str, dict[str, str]], ...] = (
     ("accept", {}),
@@ -55,7 +56,7 @@ class Case(NamedTuple):
 
 def run_demo(minutes: float) -> int:
     """Until Ctrl-C, or for `minutes` (0 = no limit); the exit code."""
-    os.environ["KANAL_DATA"] = tempfile.mkdtemp(prefix="kanal-demo-")  # invented citizens never go into a real installation
+    leave_real_installation()
     demo = Demo(_beside_others(load_settings(AllSettings)))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: demo.stop.set())
@@ -66,6 +67,16 @@ def run_demo(minutes: float) -> int:
         demo.close()
     shutil.rmtree(os.environ["KANAL_DATA"])  # not when it failed: the log is there
     return 0
+
+
+def leave_real_installation() -> None:
+    """Invented citizens never go into one, whatever the environment names: journal, database, keys, relay, gateway, pack.
+
+    Only the two ports are ours to keep.
+    """
+    for name in [name for name in os.environ if name.startswith("KANAL_") and name not in KEPT]:
+        del os.environ[name]
+    os.environ["KANAL_DATA"] = tempfile.mkdtemp(prefix="kanal-demo-")
 
 
 def _beside_others(settings: AllSettings) -> AllSettings:

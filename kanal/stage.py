@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -33,7 +34,7 @@ DEADLY_ATTEMPTS = 5
 """A record that is in hand for this many careful attempts is set aside: it killed the process each time."""
 
 CAREFUL_RECORDS = 100
-"""After an unclean start so many records of a partition are handled one at a time, unless the stage has caught up before."""
+"""After an unclean start so many records of a partition are handled one at a time, unless the stage has caught up with it before."""
 
 RETRY_SECONDS = (0.1, 0.3, 1.0, 3.0, 5.0, 10.0)
 """Back-off in place; after the last the stage leaves its group and joins anew."""
@@ -109,7 +110,7 @@ class Handler(Protocol):
         """What was given to `save` is committed now."""
 
     def due(self, connection: Connection, places: Iterable[Place], now: datetime) -> Sequence[Input]:
-        """Timers that have run out for what these partitions brought; asked when caught up. Their ids are derived."""
+        """Timers that have run out for what these partitions brought, with which the stage has caught up. Their ids are derived."""
 
 
 class _Hand(NamedTuple):
@@ -151,6 +152,7 @@ class StageLoop:
         self._attempts = 1
         self._failures = 0
         self._resume_at = 0.0
+        self._noted: Mapping[Place, int] = {}
         self._kept_house_at = 0.0
         self._forgot_at = 0.0
         self._dead_in_a_row = 0
@@ -185,7 +187,7 @@ class StageLoop:
             self._outbox.flush()
             self._outbox.tidy()
             with self._database.begin() as connection:
-                self._store.mark_clean(connection, self._reader.assigned())
+                self._store.mark_clean(connection, self._owned(self._reader.assigned()))
             self._reader.commit(self._positions)
         except TemporaryFailure as error:
             self._log.warning("stopped_uncleanly", error=error)
@@ -198,24 +200,31 @@ class StageLoop:
         if self._reader is None:
             self._reader = self._journal.reader(self.handler.name, self.handler.topics, self._take_over)
         if not self._in_hand:
-            self._in_hand = self._reader.poll(self._limit_now(), timeout_seconds)
-            self._attempts = self._count_attempt() if self._careful and self._in_hand else 1
+            self._in_hand = self._reader.poll(self._limit, timeout_seconds)
         if not self._in_hand:
-            self._idle()
+            self._keep_house()
             return 0
+        together = self._together()
+        self._attempts = self._count_attempt(together[0])
         fail_point(f"{self.handler.name}.after-poll")
-        return self._handle([self._open(stored) for stored in self._in_hand])
+        return self._handle([self._open(stored) for stored in together])
+
+    def _together(self) -> Sequence[Stored]:
+        """What is handled in one transaction: all that is in hand, but one record alone where its partition needs care."""
+        if place_of(self._in_hand[0]) in self._careful:
+            return self._in_hand[:1]
+        return list(takewhile(lambda stored: place_of(stored) not in self._careful, self._in_hand))
 
     def _handle(self, hands: Sequence[_Hand]) -> int:
         started = time.perf_counter()
         self._commit(hands, _new_positions(hand.stored for hand in hands))
-        self._in_hand = ()  # decided for good: what fails from here on is only the way of the outputs
+        self._in_hand = self._in_hand[len(hands) :]  # decided for good: what fails from here on is only the way of the outputs
         fail_point(f"{self.handler.name}.after-commit")
         self._outbox.flush()
         fail_point(f"{self.handler.name}.after-append")
         metrics.STAGE_BATCH_SECONDS.labels(self.handler.name).observe(time.perf_counter() - started)
         self._be_less_careful(hands)
-        self._keep_house(caught_up=len(hands) < self._limit_now().records)
+        self._keep_house()
         return len(hands)
 
     def _commit(self, hands: Sequence[_Hand], positions: Mapping[Place, int]) -> None:
@@ -305,7 +314,9 @@ class StageLoop:
             stored = self._store.take(connection, place, self._journal.identity(place.topic), first)
         # Only now: if the last owner commits after this look, our first commit is fenced and we take over anew.
         self._outbox.flush_left_behind(place)
-        if not stored.clean:
+        if stored.clean:
+            self._careful.pop(place, None)
+        else:
             self._careful[place] = CAREFUL_RECORDS
         self._positions[place] = stored.next
         return stored.next
@@ -331,12 +342,8 @@ class StageLoop:
 
     # Care after an unclean start.
 
-    def _limit_now(self) -> BatchLimit:
-        return self._limit._replace(records=1) if self._careful else self._limit
-
-    def _count_attempt(self) -> int:
+    def _count_attempt(self, stored: Stored) -> int:
         """Written before the record is touched, so that a death leaves its mark."""
-        stored = self._in_hand[0]
         if place_of(stored) not in self._careful:
             return 1
         with self._database.begin() as connection:
@@ -359,23 +366,27 @@ class StageLoop:
 
     # When there is nothing to read.
 
-    def _idle(self) -> None:
-        self._careful.clear()
-        self._keep_house(caught_up=True)
-
-    def _keep_house(self, *, caught_up: bool) -> None:
-        """Once a second, under load too: timers when caught up, what the outbox need not keep, offsets for lag, old ids."""
+    def _keep_house(self) -> None:
+        """Once a second, under load too: timers and care of places that are caught up with, outbox, offsets for lag, old ids."""
         if time.monotonic() - self._kept_house_at < HOUSEKEEPING_SECONDS:
             return
-        if caught_up:
-            self._run_timers()
+        assert self._reader is not None
+        caught_up = self._reader.caught_up() - {place_of(stored) for stored in self._in_hand}
+        for place in caught_up:
+            self._careful.pop(place, None)
+        self._run_timers(self._owned(caught_up))
+        if not self._in_hand:
             self._outbox.tidy()
             self._forget_old_ids()
-        self._note_offsets()
+        self._note_offsets(self._owned(self._reader.assigned()))
+        self._kept_house_at = time.monotonic()
 
-    def _run_timers(self) -> None:
-        assert self._reader is not None
-        places = {place: self._positions[place] for place in self._reader.assigned() if place in self._positions}
+    def _owned(self, places: Iterable[Place]) -> dict[Place, int]:
+        return {place: self._positions[place] for place in places if place in self._positions}
+
+    def _run_timers(self, places: Mapping[Place, int]) -> None:
+        if not places:
+            return
         now = datetime.now(UTC)
         with self._database.read() as connection:
             due = self.handler.due(connection, places, now)
@@ -383,10 +394,10 @@ class StageLoop:
             self._commit([_Hand(_timer_record(timer), timer, None) for timer in due], places)
             self._outbox.flush()
 
-    def _note_offsets(self) -> None:
-        assert self._reader is not None
-        self._reader.commit({place: self._positions[place] for place in self._reader.assigned() if place in self._positions})
-        self._kept_house_at = time.monotonic()
+    def _note_offsets(self, positions: Mapping[Place, int]) -> None:
+        if self._reader is not None and positions != self._noted:
+            self._reader.commit(positions)
+            self._noted = positions
 
     def _forget_old_ids(self) -> None:
         if time.monotonic() - self._forgot_at > 3_600:

@@ -124,10 +124,11 @@ class StageStore:
         if moves and connection.execute(_ADVANCE, moves).rowcount != len(moves):
             raise Fenced(f"{self._stage} no longer owns all of {', '.join(sorted({place.topic for place in new}))}")
 
-    def mark_clean(self, connection: Connection, places: Iterable[Place]) -> None:
-        """Nothing is in hand: the next owner need not be careful."""
-        for place in places:
-            connection.execute(update(stage_offsets).where(self._mine(stage_offsets, place)).values(clean=True))
+    def mark_clean(self, connection: Connection, positions: Mapping[Place, int]) -> None:
+        """Nothing is in hand: the next owner need not be careful. Places that somebody else owns by now are left alone."""
+        for place, position in positions.items():
+            still_mine = and_(self._mine(stage_offsets, place), stage_offsets.c.next == position)
+            connection.execute(update(stage_offsets).where(still_mine).values(clean=True))
 
     def applied(self, connection: Connection, event_ids: Sequence[str]) -> set[str]:
         """Which of these ids this stage has applied before."""

@@ -89,11 +89,14 @@ class Reader(Protocol):
     def assigned(self) -> frozenset[Place]:
         """The partitions that this member owns now."""
 
+    def caught_up(self) -> frozenset[Place]:
+        """Those of them of which everything has been handed out that was there when they were last looked at."""
+
     def commit(self, positions: Mapping[Place, int]) -> None:
         """Note the group's next offsets soon, for lag and for readers that keep no offsets themselves. Waits for nobody."""
 
     def close(self) -> None:
-        """Leave the group, once what was committed is noted."""
+        """Leave the group, once what was committed is noted; one that is out of reach is left in the background."""
 
 
 class Journal(Protocol):
@@ -103,7 +106,8 @@ class Journal(Protocol):
         """Append `records` in order; the future is done when all are durable.
 
         *Raises:* RecordTooLarge, or ValueError for an unknown topic, at once, before anything is written. The future fails with
-        TemporaryFailure; what was submitted may land all the same, so the caller repeats the same records.
+        TemporaryFailure; what was submitted may land all the same, so the caller repeats the same records. It fails with RecordTooLarge
+        where a topic of Kafka was set to take less than Kanal does.
         """
 
     def append(self, records: Sequence[Record], timeout_seconds: float = 10.0) -> None:

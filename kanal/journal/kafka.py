@@ -9,7 +9,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -41,6 +43,14 @@ _CONSUMER = {
     "fetch.message.max.bytes": 2 * 1024 * 1024,
 }
 _REQUEST_SECONDS = 10.0
+
+LEAVE_SECONDS = 5.0
+"""So long a member that stops waits to have left its group, or the others would wait for its session to end."""
+
+LEAVING_SECONDS = 600.0
+"""A client that has not left by then is left alone for good: it must not keep the next one from being replaced."""
+
+_Answer = TypeVar("_Answer")
 
 
 def server_of(url: str) -> str:
@@ -89,7 +99,7 @@ class KafkaJournal:
 
     def reader(self, group: str, topics: Sequence[str], start_from: StartFrom) -> "KafkaReader":
         def join(membership: Membership) -> Consumer:
-            told = {"stats_cb": membership, "statistics.interval.ms": STATISTICS_MILLISECONDS}
+            told = {"stats_cb": membership, "statistics.interval.ms": STATISTICS_MILLISECONDS, "enable.partition.eof": True}
             return Consumer({**self._options, **_CONSUMER, **told, "group.id": f"kanal.{group}"})
 
         return KafkaReader(join, topics, start_from)
@@ -160,9 +170,11 @@ class KafkaReader:
         self._wanted: list[Place] | None = None
         """Assigned by the group, not yet taken over."""
         self._moved = False
+        self._at_end: set[Place] = set()
         self._leaving = threading.Thread()
         """Closes the client before this one."""
-        self._subscribe()
+        self._left_at = 0.0
+        self._subscribe(*self._new_client())
 
     def poll(self, limit: BatchLimit, timeout_seconds: float) -> Sequence[Stored]:
         batch: list[Stored] = []
@@ -179,26 +191,43 @@ class KafkaReader:
     def assigned(self) -> frozenset[Place]:
         return self._assigned
 
+    def caught_up(self) -> frozenset[Place]:
+        return (self._assigned & self._at_end) - {_place(message) for message in self._held}
+
     def commit(self, positions: Mapping[Place, int]) -> None:
         offsets = [TopicPartition(place.topic, place.partition, offset) for place, offset in positions.items() if place in self._assigned]
         if offsets:  # without waiting: for a coordinator that was lost the client waits minutes, and its member cannot rejoin meanwhile
             self._consumer.commit(offsets=offsets, asynchronous=True)
 
     def close(self) -> None:
-        self._consumer.close()
+        self._leave(self._consumer)
+        self._leaving.join(LEAVE_SECONDS)
 
-    def _subscribe(self) -> None:
+    def _new_client(self) -> tuple[Consumer, Membership]:
         membership = Membership()
-        self._consumer, self._membership = self._join(membership), membership
+        return self._join(membership), membership
+
+    def _subscribe(self, consumer: Consumer, membership: Membership) -> None:
+        self._consumer, self._membership = consumer, membership
         self._consumer.subscribe(self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
-    def _join_anew(self) -> None:
-        """With another client. The old one may take minutes to leave a group that it cannot reach: nobody waits for it."""
-        lost = self._consumer
-        self._on_revoke(lost, [])
-        self._subscribe()  # first: when no client can be made just now, the old one is still there to be replaced
-        self._leaving = threading.Thread(target=lost.close, name="journal-leaving", daemon=True)
+    def _leave(self, consumer: Consumer) -> None:
+        """In the background: from a group that cannot be reached it may take minutes, and nobody waits for it."""
+        self._leaving = threading.Thread(target=_close, args=(consumer,), name="journal-leaving", daemon=True)
         self._leaving.start()
+        self._left_at = time.monotonic()
+
+    def _is_lost(self) -> bool:
+        """In a long outage two clients at most, not one more each time."""
+        still_leaving = self._leaving.is_alive() and time.monotonic() - self._left_at < LEAVING_SECONDS
+        return self._membership.is_lost() and not still_leaving
+
+    def _join_anew(self) -> None:
+        """With another client."""
+        lost, client = self._consumer, self._new_client()  # first: when none can be made just now, nothing has changed
+        self._on_revoke(lost, [])
+        self._subscribe(*client)
+        self._leave(lost)
         metrics.CONSUMERS_REPLACED.inc()
         self._log.warning("consumer_replaced")
 
@@ -211,10 +240,14 @@ class KafkaReader:
         deadline, count = time.monotonic() + limit.age_seconds, 1
         while count < limit.records:
             if not self._held:
-                more = self._consumer.consume(limit.records - count, max(0.0, deadline - time.monotonic()))
+                wanted, seconds = limit.records - count, max(0.0, deadline - time.monotonic())
+                more = self._ask(partial(self._consumer.consume, wanted, seconds))
                 if not more or self._moved:
                     return
                 self._held.extend(more)
+            if self._is_end(self._held[0]):
+                self._held.popleft()
+                continue
             if self._held[0].error() is not None:  # for the next poll, or what is in hand would be lost
                 return
             yield self._held.popleft()
@@ -223,22 +256,48 @@ class KafkaReader:
     def _next(self, timeout_seconds: float) -> Message | None:
         deadline = time.monotonic() + timeout_seconds
         while True:
-            if self._membership.is_lost() and not self._leaving.is_alive():  # in a long outage two clients, not one more each time
+            if self._is_lost():
                 self._join_anew()
             self._take_over()
-            message = self._held.popleft() if self._held else self._consumer.poll(min(0.1, max(0.0, deadline - time.monotonic())))
-            if message is not None:
+            seconds = min(0.1, max(0.0, deadline - time.monotonic()))
+            message = self._held.popleft() if self._held else self._ask(partial(self._consumer.poll, seconds))
+            if message is None:
+                if self._wanted is None and time.monotonic() >= deadline:
+                    return None
+            elif not self._is_end(message):
                 if (error := message.error()) is not None:
                     raise failure_of(error)
                 return message
-            if self._wanted is None and time.monotonic() >= deadline:
-                return None
+
+    def _ask(self, call: Callable[[], _Answer]) -> _Answer:
+        """Of the client. It raises also what our call-backs raise inside, and then drops the records that it was about to hand out.
+
+        The places are taken over anew, from the offsets that the stage keeps: what was dropped would be passed over otherwise.
+        """
+        try:
+            return call()
+        except Exception:
+            self._held.clear()
+            if self._assigned and self._wanted is None:
+                self._wanted = list(self._assigned)
+            raise
+
+    def _is_end(self, message: Message) -> bool:
+        """Whether this is no record, but word that there is none left in its place."""
+        error = message.error()
+        if error is None:
+            self._at_end.discard(_place(message))
+        elif error.code() == KafkaError._PARTITION_EOF:
+            self._at_end.add(_place(message))
+            return True
+        return False
 
     def _take_over(self) -> None:
         """Start reading what the group assigned. When that fails it stays wanted, and the next `poll` tries again."""
         if self._wanted is not None:
             starts = [self._start(self._consumer, place) for place in self._wanted]
             self._consumer.assign(starts)
+            self._at_end.clear()
             self._assigned, self._wanted = frozenset(self._wanted), None
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -265,6 +324,15 @@ class KafkaReader:
         if wanted < bounds.first:
             raise OffsetsRefused(f"{place.topic}/{place.partition}: {wanted} has expired, {bounds.first} is the first left")
         return TopicPartition(place.topic, place.partition, wanted)
+
+
+def _close(consumer: Consumer) -> None:
+    with suppress(KafkaException):
+        consumer.close()
+
+
+def _place(message: Message) -> Place:
+    return Place(message.topic() or "", message.partition() or 0)
 
 
 def _watermarks(consumer: Consumer, place: Place) -> Bounds:

@@ -105,9 +105,14 @@ class Appender:
 
     def _serve_until_closed(self) -> None:
         while not self._ended.is_set():
-            if self._has_given_up() or self._is_left_waiting():
+            try:
+                if self._has_given_up() or self._is_left_waiting():
+                    self._stuck.set()
+                if self._stuck.is_set() and not self._replace():
+                    self._ended.wait(1.0)
+            except Exception as error:  # were this thread to end, nothing would ever be acknowledged again
+                self._log.error("producer_failed", error=error)
                 self._stuck.set()
-            if self._stuck.is_set() and not self._replace():
                 self._ended.wait(1.0)
 
     def _has_given_up(self) -> bool:
@@ -128,12 +133,15 @@ class Appender:
         """False when there can be no new client just now: files of its settings may be unreadable for a moment."""
         with self._submitting:
             self._abandon()
+            stuck = [self._producer]
             try:
                 self._producer = self._new_producer()
             except KafkaException as error:
                 self._log.warning("producer_not_replaced", error=failure_of(error.args[0]))
                 return False
             self._stuck.clear()
+        # It goes when nobody holds it any more, and then waits for its own threads: not here, and not while somebody submits.
+        threading.Thread(target=stuck.clear, name="journal-producer-leaving", daemon=True).start()
         metrics.PRODUCERS_REPLACED.inc()
         self._log.warning("producer_replaced")
         return True

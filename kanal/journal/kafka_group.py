@@ -1,7 +1,6 @@
-"""Whether a reader takes part in its group, as the statistics of its client tell. Pure but for the clock."""
+"""Whether a reader takes part in its group, as the statistics of its client tell. Pure."""
 
 import json
-import time
 
 STATISTICS_MILLISECONDS = 5_000
 UNREACHABLE_SECONDS = 30.0
@@ -13,6 +12,7 @@ class Membership:
     """`stats_cb` of a consumer. Its client may lose the group's coordinator for good (seen after Kafka hung), and says so only here."""
 
     def __init__(self) -> None:
+        self._told_at = 0.0
         self._unreachable_since: float | None = None
         self._outside_since: float | None = None
 
@@ -20,17 +20,16 @@ class Membership:
         """Take note. The fields are described in librdkafka's STATISTICS.md."""
         told = json.loads(statistics)
         group, coordinator = told.get("cgrp", {}), told.get("brokers", {}).get("GroupCoordinator", {})
-        now = time.monotonic()
+        now = told["ts"] / 1e6  # when it was so: in a long batch nobody takes note
         reachable = group.get("state") == "up" and coordinator.get("state", "UP") == "UP"
         inside = reachable and group.get("join_state") == "steady"
         self._unreachable_since = None if reachable else self._unreachable_since or now
         self._outside_since = None if inside else self._outside_since or now
+        self._told_at = now
 
     def is_lost(self) -> bool:
-        """Whether only another client can help."""
-        now = time.monotonic()
-        return _over(self._unreachable_since, UNREACHABLE_SECONDS, now) or _over(self._outside_since, OUTSIDE_SECONDS, now)
+        """Whether only another client can help, as of what was told last."""
+        return self._is_over(self._unreachable_since, UNREACHABLE_SECONDS) or self._is_over(self._outside_since, OUTSIDE_SECONDS)
 
-
-def _over(since: float | None, seconds: float, now: float) -> bool:
-    return since is not None and now - since > seconds
+    def _is_over(self, since: float | None, seconds: float) -> bool:
+        return since is not None and self._told_at - since > seconds

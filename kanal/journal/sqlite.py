@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -266,6 +266,8 @@ class SqliteReader:
         self._connection = journal._connect()
         self._positions: dict[Place, int] = {}
         self._looked: tuple[int, float] = (-1, 0.0)
+        self._at_end = False
+        self._noting: Future[None] | None = None
         for topic in topics:
             place = Place(topic, 0)
             self._positions[place] = self._start(place, start_from)
@@ -283,9 +285,14 @@ class SqliteReader:
 
     def commit(self, positions: Mapping[Place, int]) -> None:
         commits = [(self._group, place.topic, offset) for place, offset in positions.items()]
-        self._journal._ask(_Work((), commits, Future())).result()
+        self._noting = self._journal._ask(_Work((), commits, Future()))
+
+    def caught_up(self) -> frozenset[Place]:
+        return self.assigned() if self._at_end else frozenset()
 
     def close(self) -> None:
+        if self._noting is not None:
+            wait([self._noting], 10.0)
         self._connection.close()
 
     def _start(self, place: Place, start_from: StartFrom) -> int:
@@ -317,8 +324,10 @@ class SqliteReader:
 
     def _select(self, limit: BatchLimit) -> list[Stored]:
         found: list[Stored] = []
+        cut = False
         for place, position in self._positions.items():
             rows = self._connection.execute(_SELECT, (self._journal._topic_ids[place.topic], position, limit.records)).fetchall()
+            cut |= len(rows) == limit.records
             found.extend(_stored(place.topic, row) for row in rows)
         found.sort(key=lambda stored: stored.offset)  # offsets are shared: this is the order of arrival over all topics
         batch: list[Stored] = []
@@ -328,6 +337,7 @@ class SqliteReader:
             if batch and size > limit.bytes:
                 break
             batch.append(stored)
+        self._at_end = not cut and len(batch) == len(found)
         return batch
 
 

@@ -233,6 +233,23 @@ def test_a_reader_owns_the_places_it_reads(journal: Journal) -> None:
     reader.close()
 
 
+def test_a_place_is_caught_up_with_when_all_of_it_has_been_handed_out(journal: Journal) -> None:
+    """Not before: a timer that fired for what is half read would be wrong. What comes later is another look."""
+    journal.append(records(["a"], 30))
+    reader = journal.reader("end", [REPORTS], from_first)
+    for _ in range(2):
+        batch = reader.poll(BatchLimit(records=10, age_seconds=20), 20)
+        assert place_of(batch[0]) not in reader.caught_up()
+    read(reader, 10)
+    read_until(reader, lambda _: reader.caught_up() == reader.assigned())
+    journal.append(records(["a"], 20))
+    batch = reader.poll(BatchLimit(records=10, age_seconds=20), 20)
+    assert place_of(batch[0]) not in reader.caught_up()
+    read(reader, 10)
+    read_until(reader, lambda _: reader.caught_up() == reader.assigned())
+    reader.close()
+
+
 # Batches
 
 

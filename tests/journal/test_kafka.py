@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from kanal import metrics
 from kanal.errors import DatabaseAway, JournalAway
@@ -285,6 +285,8 @@ class FakeConsumer:
 
     def consume(self, count: int, timeout: float) -> list[FakeMessage]:
         batch = self.batches.pop(0) if self.batches else []
+        if isinstance(batch, Exception):
+            raise batch
         if batch == "revoke":
             self.revoke()
             return []
@@ -293,6 +295,26 @@ class FakeConsumer:
 
 def _reader(*batches: Any) -> KafkaReader:
     return KafkaReader(lambda _membership: FakeConsumer(*batches), [REPORTS], from_first)  # type: ignore[arg-type, return-value]
+
+
+def test_the_end_of_a_place_is_no_error_and_no_record() -> None:
+    """It may stand anywhere among records, and tells that the place is caught up with until the next one."""
+    end = FakeMessage(error=KafkaError._PARTITION_EOF)
+    reader = _reader([end], [FakeMessage(1)], [end, FakeMessage(2), end], [], [FakeMessage(3)], [])
+    reader._assigned = frozenset({Place(REPORTS, 0)})
+    assert ids(reader.poll(BatchLimit(), 0)) == ["1", "2"]
+    assert reader.caught_up() == {Place(REPORTS, 0)}
+    assert ids(reader.poll(BatchLimit(), 0)) == ["3"]
+    assert reader.caught_up() == frozenset()
+
+
+def test_what_the_client_drops_with_an_exception_is_read_again() -> None:
+    """It raises what a call-back raised inside, and forgets the records of that call: the fence would not see that they are missing."""
+    reader = _reader([FakeMessage(1)], KafkaException(KafkaError(KafkaError._FATAL)))
+    reader._assigned = frozenset({Place(REPORTS, 0)})
+    with pytest.raises(KafkaException):
+        reader.poll(BatchLimit(), 0)
+    assert reader._wanted == [Place(REPORTS, 0)]
 
 
 def test_an_error_behind_records_does_not_lose_them() -> None:

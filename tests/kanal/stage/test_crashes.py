@@ -8,10 +8,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
-from kanal import stage_tables
+from kanal import stage_tables, topics
 from kanal.errors import DatabaseAway
 from kanal.ids import derive_id
-from kanal.stage import DEADLY_ATTEMPTS
+from kanal.journal import BatchLimit
+from kanal.stage import CAREFUL_RECORDS, DEADLY_ATTEMPTS, StageLoop
+from tests.kanal.stage.kafka_stand_in import KafkaStandIn
 from tests.kanal.stage.toy import Bench, Killed, Toy, drain, raises
 
 
@@ -71,6 +73,53 @@ def test_after_an_unclean_start_records_are_handled_one_at_a_time(bench: Bench) 
     bench.send(*"efg")
     drain(loop)
     assert careful.batches[4:] == [3]
+
+
+def test_care_is_taken_of_the_first_hundred_records_of_a_partition_only(bench: Bench) -> None:
+    """However long its backlog, and though another partition has nothing to read at all."""
+    loop = bench.loop(a_toy_of_two_topics())
+    loop.turn(0)  # owns both and is never stopped
+    bench.send(*(f"w{index}" for index in range(350)))
+    toy = a_toy_of_two_topics()
+    drain(bench.loop(toy), 400)
+    assert toy.batches == [1] * CAREFUL_RECORDS + [100, 100, 50]
+
+
+def a_toy_of_two_topics() -> Toy:
+    toy = Toy()
+    toy.topics = (topics.REPORTS, topics.REPORT_UPDATED)
+    return toy
+
+
+@pytest.mark.parametrize("pauses", [0, 1], ids=["in-the-poll-that-assigns", "after-an-empty-poll"])
+def test_over_kafka_too_only_the_record_that_kills_is_set_aside(bench: Bench, pauses: int) -> None:
+    """There records may come with the very poll that brings the partition, as many as fit into a batch; and an empty poll is no end."""
+    words = [f"w{index}" for index in range(20)]
+    bench.send(*words[:10], "killer", *words[10:])
+    journal = KafkaStandIn(bench.journal, pauses)
+    deaths = 0
+    for _ in range(DEADLY_ATTEMPTS + 3):
+        loop = StageLoop(Toy(on={"killer": raises(Killed())}), journal, bench.database)  # type: ignore[arg-type]
+        try:
+            drain(loop)
+            break
+        except Killed:
+            deaths += 1
+    assert [letter.cause for letter in bench.dead()] == ["deadly"]
+    assert bench.saved() == sorted(words)
+    assert deaths == DEADLY_ATTEMPTS
+
+
+def test_timers_wait_for_what_lies_unread_in_their_partition(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half an SMS was closed, and an update given up, while the rest lay in the journal: an empty poll is no end over Kafka."""
+    asked: list[tuple[int, set[int]]] = []
+    toy = Toy()
+    monkeypatch.setattr(toy, "due", lambda _connection, places, _now: asked.append((len(toy.decided), {p.partition for p in places})) or ())
+    bench.send("a", "b", "c")
+    loop = StageLoop(toy, KafkaStandIn(bench.journal, pauses=2), bench.database, BatchLimit(records=1))  # type: ignore[arg-type]
+    drain(loop)
+    assert (3, {0, 1}) in asked
+    assert all(decided == 3 or 0 not in places for decided, places in asked)
 
 
 def test_a_record_that_kills_the_process_again_and_again_is_set_aside(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """The `kanal` command. `kanal --help` lists what it can do."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from kanal_all_in_one.settings import AllSettings
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it did what it was asked, 1 with a sentence on standard error when not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C before a command listens to it ends without a traceback
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)

@@ -1,11 +1,12 @@
 """What `kanal up` says when it is up: where to look and what to try. For people; logs are JSON lines beside it."""
 
+import os
 import sys
 
 from kanal_ingest_sms.settings import gateway_settings, secret_file
 
 from kanal.pack import find_pack, load_pack
-from kanal_all_in_one.settings import AllSettings
+from kanal_all_in_one.settings import AllSettings, unknown_settings
 
 _TEXT = """
 Kanal for {city} is running, {mode}.
@@ -37,4 +38,6 @@ def greet(settings: AllSettings) -> None:
         sms_secret="KANAL_SMS_MAIN_SECRET" if gateway_settings("main").secret else secret_file(settings.keys_directory, "main"),
         smtp_port=settings.smtp_port, replies=replies, data=settings.data, keys=settings.keys_directory, then=then,
     )  # fmt: skip
+    for sentence in unknown_settings(os.environ):
+        text += f"\n  Note: {sentence}.\n"
     print(text, file=sys.stderr, flush=True)

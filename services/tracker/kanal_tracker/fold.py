@@ -268,6 +268,7 @@ def _answer_status(event: StatusAsked, message: Input, state: State) -> Emit:
     else:
         kind, values = "status", {"number": report.number, "status": report.status, "agency": report.agency}
         values |= {"due": report.due_at.isoformat()} if report.status == "in-progress" else {}
+        values |= {"other": report.merged_into} if report.merged_into else {}
     number = event.number if event.proven else ""  # whoever heard of a number may ask, but not speak for the reporter
     return _reply(kind, values, number, event.channel, event.conversation, event.language, message)
 

@@ -273,6 +273,13 @@ def test_a_status_question_is_answered_where_it_was_asked(folding: Folding) -> N
     assert folding.fold(asked()).replies[0].values["due"] == folding.report().due_at.isoformat()
 
 
+def test_a_question_about_a_merged_report_names_the_other(folding: Folding) -> None:
+    """What is done about it is told there."""
+    folding.fold(registered("2"), registered(), requested("merge"))
+    (reply,) = folding.fold(asked()).replies
+    assert (reply.values["status"], reply.values["other"]) == ("merged", number("2"))
+
+
 def test_a_question_for_an_unknown_number_is_answered_at_once(folding: Folding) -> None:
     """And not parked."""
     told = folding.fold(asked("77"))

@@ -211,6 +211,8 @@ class StageLoop:
 
     def _together(self) -> Sequence[Stored]:
         """What is handled in one transaction: all that is in hand, but one record alone where its partition needs care."""
+        if not self._careful:
+            return self._in_hand
         if place_of(self._in_hand[0]) in self._careful:
             return self._in_hand[:1]
         return list(takewhile(lambda stored: place_of(stored) not in self._careful, self._in_hand))

@@ -20,7 +20,8 @@ PRODUCERS_REPLACED = Counter(
     "Kafka clients replaced because a record stayed unacknowledged for a minute or the client gave up. Normal while Kafka is away.",
 )
 CONSUMERS_REPLACED = Counter(
-    "kanal_consumers_replaced", "Kafka clients replaced because their group was out of reach. Normal while Kafka is away."
+    "kanal_consumers_replaced",
+    "Kafka clients replaced because their group was out of reach, though Kafka answered others. Now and then after an outage is normal.",
 )
 STAGE_BEHIND_SECONDS = Gauge(
     "kanal_stage_behind_seconds", "Age of the newest record that a stage committed when it did so. Rising: add processes.", ["stage"]

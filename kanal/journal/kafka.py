@@ -47,8 +47,8 @@ _REQUEST_SECONDS = 10.0
 LEAVE_SECONDS = 5.0
 """So long a member that stops waits to have left its group, or the others would wait for its session to end."""
 
-LEAVING_SECONDS = 600.0
-"""A client that has not left by then is left alone for good: it must not keep the next one from being replaced."""
+ANSWER_SECONDS = 3.0
+"""So long Kafka has for an answer to a client that has just been made, when another has lost its group."""
 
 _Answer = TypeVar("_Answer")
 
@@ -102,7 +102,7 @@ class KafkaJournal:
             told = {"stats_cb": membership, "statistics.interval.ms": STATISTICS_MILLISECONDS, "enable.partition.eof": True}
             return Consumer({**self._options, **_CONSUMER, **told, "group.id": f"kanal.{group}"})
 
-        return KafkaReader(join, topics, start_from)
+        return KafkaReader(join, topics, start_from, self._answers)
 
     def bounds(self, topic: str) -> Mapping[int, Bounds]:
         consumer = self._browser()
@@ -143,6 +143,14 @@ class KafkaJournal:
         self._closing.set()
         self._appender.close()
 
+    def _answers(self) -> bool:
+        """Whether a client that is made now gets an answer."""
+        try:
+            _admin({**self._options, "log_level": 0}).list_topics(timeout=ANSWER_SECONDS)
+        except KafkaException:
+            return False
+        return True
+
     def _browser(self) -> Consumer:
         return Consumer({**self._options, **_CONSUMER, "group.id": "kanal.browser", "enable.partition.eof": True})
 
@@ -160,8 +168,12 @@ def _admin(options: Mapping[str, Any]) -> AdminClient:
 class KafkaReader:
     """See `kanal.journal.Reader`. Call-backs of the group run inside `poll`: they only note that partitions move, `poll` acts."""
 
-    def __init__(self, join: Callable[[Membership], Consumer], topics: Sequence[str], start_from: StartFrom) -> None:
+    def __init__(
+        self, join: Callable[[Membership], Consumer], topics: Sequence[str], start_from: StartFrom, answers: Callable[[], bool]
+    ) -> None:
+        """`join` makes a client; `answers` tells whether Kafka would answer another one."""
         self._join = join
+        self._answers = answers
         self._topics = list(topics)
         self._start_from = start_from
         self._log = logger("journal")
@@ -171,9 +183,8 @@ class KafkaReader:
         """Assigned by the group, not yet taken over."""
         self._moved = False
         self._at_end: set[Place] = set()
-        self._leaving = threading.Thread()
-        """Closes the client before this one."""
-        self._left_at = 0.0
+        self._leaving: list[threading.Thread] = []
+        """Each closes a client that was replaced."""
         self._subscribe(*self._new_client())
 
     def poll(self, limit: BatchLimit, timeout_seconds: float) -> Sequence[Stored]:
@@ -201,7 +212,7 @@ class KafkaReader:
 
     def close(self) -> None:
         self._leave(self._consumer)
-        self._leaving.join(LEAVE_SECONDS)
+        self._leaving[-1].join(LEAVE_SECONDS)
 
     def _new_client(self) -> tuple[Consumer, Membership]:
         membership = Membership()
@@ -212,24 +223,32 @@ class KafkaReader:
         self._consumer.subscribe(self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
     def _leave(self, consumer: Consumer) -> None:
-        """In the background: from a group that cannot be reached it may take minutes, and nobody waits for it."""
-        self._leaving = threading.Thread(target=_close, args=(consumer,), name="journal-leaving", daemon=True)
-        self._leaving.start()
-        self._left_at = time.monotonic()
+        """In the background: from a group that cannot be reached it may take minutes or never end (seen), and nobody waits for it."""
+        leaving = threading.Thread(target=_close, args=(consumer,), name="journal-leaving", daemon=True)
+        leaving.start()
+        self._leaving.append(leaving)
 
     def _is_lost(self) -> bool:
-        """In a long outage two clients at most, not one more each time."""
-        still_leaving = self._leaving.is_alive() and time.monotonic() - self._left_at < LEAVING_SECONDS
-        return self._membership.is_lost() and not still_leaving
+        """Out of its group while Kafka answers: in an outage another client could do no better.
+
+        With each client that has not left yet the next may be lost for twice as long, so that there are never many.
+        """
+        self._leaving = [thread for thread in self._leaving if thread.is_alive()]
+        if not self._membership.is_lost(2 ** len(self._leaving)):
+            return False
+        if self._answers():
+            return True
+        self._membership.begin_again()
+        return False
 
     def _join_anew(self) -> None:
         """With another client."""
-        lost, client = self._consumer, self._new_client()  # first: when none can be made just now, nothing has changed
+        lost, told, client = self._consumer, self._membership.told, self._new_client()  # first: if none can be made, nothing has changed
         self._on_revoke(lost, [])
         self._subscribe(*client)
         self._leave(lost)
         metrics.CONSUMERS_REPLACED.inc()
-        self._log.warning("consumer_replaced")
+        self._log.warning("consumer_replaced", told=told)
 
     def _messages(self, limit: BatchLimit, timeout_seconds: float) -> Iterator[Message]:
         first = self._next(timeout_seconds)

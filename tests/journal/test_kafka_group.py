@@ -34,3 +34,7 @@ def test_a_member_is_lost_when_its_group_is(told: list[tuple[float, tuple[str, s
         group, coordinator = {"state": state, "join_state": join_state}, {"GroupCoordinator": {"state": connection}}
         membership(json.dumps({"ts": (1_000 + at) * 1_000_000, "cgrp": group, "brokers": coordinator}))
     assert membership.is_lost() is lost
+    if lost:
+        assert not membership.is_lost(patience=100)
+        membership.begin_again()
+        assert not membership.is_lost()

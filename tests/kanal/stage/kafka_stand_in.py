@@ -94,7 +94,7 @@ class KafkaStandIn:
         self._pauses = pauses
 
     def reader(self, group: str, topics: Sequence[str], start_from: StartFrom) -> KafkaReader:
-        return KafkaReader(lambda _membership: Client(self._journal, self._pauses), topics, start_from)  # type: ignore[arg-type, return-value]
+        return KafkaReader(lambda _: Client(self._journal, self._pauses), topics, start_from, lambda: True)  # type: ignore[arg-type, return-value]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)

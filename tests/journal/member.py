@@ -7,7 +7,8 @@ import sys
 import time
 
 from kanal.journal import BatchLimit
-from kanal.journal.kafka import KafkaJournal, _committed
+from kanal.journal.kafka import KafkaJournal
+from kanal.journal.kafka_read import committed
 from kanal.topics import REPORTS
 from tests.journal.reading import from_first, positions
 
@@ -22,7 +23,7 @@ def main() -> None:
         sys.stdout.flush()
         reader.commit(positions(batch))
         for place, offset in positions(batch).items():
-            while _committed(reader._consumer, place) != offset:
+            while committed(reader._consumer, place) != offset:
                 time.sleep(0.01)
             sys.stdout.write(f"committed {place.partition} {offset}\n")
         sys.stdout.flush()

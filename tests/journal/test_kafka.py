@@ -16,8 +16,9 @@ from kanal import metrics
 from kanal.errors import DatabaseAway, JournalAway
 from kanal.journal import BatchLimit, Place, Reader, Stored, kafka_group
 from kanal.journal import kafka as journal_kafka
-from kanal.journal.kafka import KafkaJournal, KafkaReader, _committed
+from kanal.journal.kafka import KafkaJournal
 from kanal.journal.kafka_group import Membership
+from kanal.journal.kafka_read import KafkaReader, committed
 from kanal.topics import PARTITIONS, REPORTS
 from tests.journal.back_ends import within_patience
 from tests.journal.reading import PATIENCE_SECONDS, by_key, from_first, ids, positions, read, read_all, records
@@ -206,7 +207,7 @@ def test_a_reader_that_loses_its_group_joins_anew(journal: KafkaJournal, kafka: 
     lost = reader._consumer
     noted = positions(read(reader, 48))
     reader.commit(noted)
-    wait_until(lambda: all(_committed(lost, place) == offset for place, offset in noted.items()), PATIENCE_SECONDS, "the commit")
+    wait_until(lambda: all(committed(lost, place) == offset for place, offset in noted.items()), PATIENCE_SECONDS, "the commit")
     before = metrics.CONSUMERS_REPLACED._value.get()  # type: ignore[attr-defined]
     kafka.pause()
     try:

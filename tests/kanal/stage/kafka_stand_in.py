@@ -7,7 +7,7 @@ from typing import Any
 from confluent_kafka import KafkaError, TopicPartition
 
 from kanal.journal import StartFrom
-from kanal.journal.kafka import KafkaReader
+from kanal.journal.kafka_read import KafkaReader
 from kanal.journal.sqlite import SqliteJournal
 from kanal.topics import REPORTS
 

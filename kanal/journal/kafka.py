@@ -53,7 +53,9 @@ class KafkaJournal:
     """See `kanal.journal.Journal`. `options` are librdkafka settings for every client (TLS, SASL)."""
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
-        self._options = {"bootstrap.servers": server_of(url), "client.id": "kanal", "error_cb": Refusals(), **(options or {})}
+        reconnect = {"reconnect.backoff.max.ms": 1_000}  # a broker that is back is found at once; the default waits up to ten seconds
+        always = {"bootstrap.servers": server_of(url), "client.id": "kanal", "error_cb": Refusals()}
+        self._options: Mapping[str, Any] = {**always, **reconnect, **(options or {})}
         self._closing = threading.Event()
         self._admin = _admin(self._options)
         self._identities: dict[str, str] = {}

@@ -26,6 +26,8 @@ CONSUMER = {
     "session.timeout.ms": 6_000,  # a dead member's partitions wait so long; heartbeats come from a thread of the client
     "heartbeat.interval.ms": 1_000,
     "max.poll.interval.ms": 120_000,  # above the worst batch with all its retries
+    # A commit that a hung broker left unanswered is asked three times before a member can join again: 3 minutes with the default (seen).
+    "socket.timeout.ms": 10_000,
     "queued.min.messages": 2_000,  # the defaults prefetch 64 MB a partition
     "queued.max.messages.kbytes": 8_192,
     "fetch.queue.backoff.ms": 10,  # the default waits a whole second when the queue was full

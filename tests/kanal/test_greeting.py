@@ -16,6 +16,7 @@ from kanal.settings import load_settings
         ("KANAL_STAFF_TOKEN_FILE", []),
         ("KANAL_SMS_MAIN_SECRET_FILE", []),
         ("KANAL_SMS_SECOND_GATEWAY_SEND_URL", []),
+        ("KANAL_SMS_MIAN_SECRET", ["KANAL_SMS_MIAN_SECRET is no setting of Kanal; KANAL_SMS_MAIN_SECRET is"]),
         ("HOME", []),
         ("KANAL_STAF_TOKEN", ["KANAL_STAF_TOKEN is no setting of Kanal; KANAL_STAFF_TOKEN is"]),
         ("KANAL_XYZZY", ["KANAL_XYZZY is no setting of Kanal"]),
@@ -23,7 +24,7 @@ from kanal.settings import load_settings
 )
 def test_a_mistyped_setting_is_told(name: str, told: list[str]) -> None:
     """It would be ignored, and the person wonders why nothing changes."""
-    assert unknown_settings([name]) == told
+    assert unknown_settings([name], ["main", "second-gateway"]) == told
 
 
 def test_the_banner_says_where_to_look_and_names_no_secret(

@@ -32,12 +32,12 @@ def greet(settings: AllSettings) -> None:
     files = f"cat {settings.data / 'outbox'}/*.eml      # the receipt, with the number"
     then = "(the receipt, with the number, goes to the relay)" if settings.smtp_relay else files
     mode = "embedded: one process, one SQLite journal" if settings.embedded else f"on {settings.journal}"
-    city = load_pack(find_pack(settings.pack)).name
+    pack = load_pack(find_pack(settings.pack))
     text = _TEXT.format(
-        city=city, mode=mode, port=settings.http_port, address=settings.email_address, smtp_host=settings.smtp_host,
+        city=pack.name, mode=mode, port=settings.http_port, address=settings.email_address, smtp_host=settings.smtp_host,
         sms_secret="KANAL_SMS_MAIN_SECRET" if gateway_settings("main").secret else secret_file(settings.keys_directory, "main"),
         smtp_port=settings.smtp_port, replies=replies, data=settings.data, keys=settings.keys_directory, then=then,
     )  # fmt: skip
-    for sentence in unknown_settings(os.environ):
+    for sentence in unknown_settings(os.environ, pack.sms_gateways):
         text += f"\n  Note: {sentence}.\n"
     print(text, file=sys.stderr, flush=True)

@@ -4,7 +4,8 @@ import hashlib
 import re
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import NamedTuple
+from functools import cache
+from typing import Literal, NamedTuple
 
 from kanal.events import MessageReceived
 from kanal.masking import mask
@@ -15,7 +16,10 @@ from kanal_normalizer.cleaning import clean_text, words_of
 _ASK = re.compile(
     r"^\W*(?:(?:cek|check) status|cek|check|status|info)\b[\s:.#\-]*(?:(?:laporan|lap|no|nomor|report)\b[\s:.#]*)*", re.IGNORECASE
 )
-_NOT_FIXED = re.compile(r"^\W*(?:belum|blm|not fixed|masih belum)\b", re.IGNORECASE)
+_NOT_FIXED = re.compile(
+    r"^\W*(?:(?:balas|reply)\W+)?(?:belum|belom|blm|(?:masih|kok) (?:belum|belom|blm)|(?:still |sorry,? )?not (?:yet )?fixed|notfixed)\b",
+    re.IGNORECASE,
+)
 _NEW = re.compile(r"^\W*(?:lapor|laporan baru|new report)\b[\s:,.\-]*", re.IGNORECASE)
 _TYPED_NUMBER = re.compile(r"[A-Z0-9][A-Z0-9\- ]{3,24}", re.IGNORECASE)
 _MANY_DIGITS = re.compile(r"\d{7}")
@@ -24,14 +28,26 @@ _QUESTION_STEMS = frozenset(
     """bagaimana gimana gmn kabar kabarnya kelanjutan kelanjutannya progres progress perkembangan perkembangannya update
     status statusnya mana kapan news when how""".split()
 )
+_REPORT_WORDS = frozenset("laporan laporanku laporannya report".split())
 _QUESTION_STEMS_BY_A_NUMBER = _QUESTION_STEMS | {"cek", "check"}
 """Without a number "sudah saya cek" may be the answer to an officer's question."""
 
 _SHORT_QUESTION_WORDS = _QUESTION_STEMS_BY_A_NUMBER | frozenset(
     """sudah sdh udah sampai sampe apa apakah laporan saya sy ini itu nya tindak lanjut lanjutnya ya kah dong mohon info infonya
     tolong min pak bu selamat pagi siang sore malam
+    no nomor nomer number could can tell me does doing are kok
     terima kasih makasih trims thanks thank you what is the of my report any about it far will be done please hi hello dear""".split()
 )
+_BESIDES_A_COMMAND = frozenset("saya sy aku my dong ya pak bu min mohon tolong please laporan laporanku report nomor no".split())
+"""What "CEK" may say besides and still be "CEK" alone."""
+
+_THANKS = frozenset("terima trima kasih makasih makasi trims tks thx thanks thank".split())
+_COURTESY = _THANKS | frozenset(
+    """you banyak very much halo hallo hai hi hello selamat pagi siang sore malam good morning pak bu ibu bapak min admin kak mas mbak
+    assalamualaikum permisi lapor stop test tes""".split()
+)
+"""Not "ya", "ok" or "siap": they may answer an officer's question."""
+
 _MAX_QUESTION_WORDS = 12
 
 
@@ -53,6 +69,8 @@ class Reading(NamedTuple):
     asked_for: str
     """What was meant as a number and is none: typed behind CEK, or like ours but for a symbol. Masked where it may be personal."""
     says_not_fixed: bool
+    courtesy: Literal["", "thanks", "greeting"]
+    """When it says nothing else. LAPOR alone is like a greeting."""
     wants_new: bool
     """Begins with LAPOR: a report of its own, whatever came before."""
 
@@ -63,7 +81,8 @@ def read(message: MessageReceived, pack: Pack) -> Reading:
     words = words_of(text)
     mentions = find_numbers(text, pack.prefix)
     old_numbers = tuple(dict.fromkeys(match.group().upper() for match in pack.old_number.finditer(text)))
-    asks, asked_for = _question(message, pack.old_number.sub(" ", _without(text, mentions)), bool(mentions or old_numbers), pack.prefix)
+    rest = pack.old_number.sub(" ", _without(text, mentions, pack.prefix))
+    asks, asked_for = _question(message, rest, bool(mentions or old_numbers), pack.prefix)
     return Reading(
         message=message,
         text=text,
@@ -74,14 +93,24 @@ def read(message: MessageReceived, pack: Pack) -> Reading:
         text_hash=_hash(words, message),
         asks=asks,
         asked_for=asked_for.upper() if _is_like_ours(asked_for, pack.prefix) else mask(asked_for.upper()),
-        says_not_fixed=bool(_NOT_FIXED.match(text)) and (len(words) <= 40 or bool(mentions)),
+        says_not_fixed=bool(_NOT_FIXED.match(rest)) and (len(words) <= 40 or bool(mentions)),
+        courtesy=_courtesy(words) if not message.attachments else "",
         wants_new=bool(_NEW.match(text)) or message.always_new,
     )
 
 
-def _without(text: str, mentions: Sequence[Mention]) -> str:
-    for mention in reversed(mentions):
-        text = text[: mention.start] + " " + text[mention.end :]
+def _courtesy(words: Sequence[str]) -> Literal["", "thanks", "greeting"]:
+    if not words or len(words) > 8 or not _COURTESY.issuperset(words):
+        return ""
+    return "greeting" if _THANKS.isdisjoint(words) else "thanks"
+
+
+def _without(text: str, mentions: Sequence[Mention], prefix: str) -> str:
+    """The text without any number of ours, also where one is said twice."""
+    while mentions:
+        for mention in sorted(mentions, key=lambda mention: mention.start, reverse=True):
+            text = text[: mention.start] + " " + text[mention.end :]
+        mentions = find_numbers(text, prefix)
     return text
 
 
@@ -92,12 +121,15 @@ def _question(message: MessageReceived, rest: str, named: bool, prefix: str) -> 
     """
     typed = "" if named else _meant_as_number(rest, prefix)
     rest = rest.replace(typed, " ", 1) if typed else rest
-    if not words_of(_ASK.sub("", rest, count=1)) and (_ASK.match(rest) or named or typed):
+    command = bool(_ASK.match(rest))
+    said = words_of(_ASK.sub("", rest, count=1))
+    if (command or named or typed) and not (set(said) - _BESIDES_A_COMMAND if command else said):
         return True, typed
     if named or typed:
         only_not_fixed = bool(typed) and not message.reply_to and not words_of(_NOT_FIXED.sub("", rest, count=1))
         return only_not_fixed or _only_asks(rest, _QUESTION_STEMS_BY_A_NUMBER), typed
-    return bool(message.reply_to) and _only_asks(rest, _QUESTION_STEMS), ""
+    about_own = bool(message.reply_to) or bool(_REPORT_WORDS & set(said))
+    return about_own and _only_asks(rest, _QUESTION_STEMS), ""
 
 
 def _meant_as_number(text: str, prefix: str) -> str:
@@ -105,8 +137,17 @@ def _meant_as_number(text: str, prefix: str) -> str:
     behind = _ASK.sub("", text, count=1).strip(" .?!,#:-\n")
     if _ASK.match(text) and _may_be_a_number(behind, prefix):
         return behind
-    like_ours = re.search(rf"(?<![0-9A-Z]){prefix}[-–]?(?:[0-9A-Z]{{4}}[-–]?){{2}}[0-9A-Z]{{4}}(?![0-9A-Z])", text, re.IGNORECASE)
+    like_ours = _like_ours(prefix).search(text)
     return like_ours.group() if like_ours else ""
+
+
+@cache
+def _like_ours(prefix: str) -> re.Pattern[str]:
+    """Three groups behind the prefix, or all in one with a digit; a symbol may be missing or too many."""
+    gap, group = r" ?[-–] ?", "[0-9A-Z]{3,5}"
+    in_groups = rf"{prefix}(?:{gap})?{group}{gap}{group}{gap}{group}"
+    in_one = rf"{prefix}(?=[A-Z]*\d)[0-9A-Z]{{{LENGTH - 1},{LENGTH + 1}}}"
+    return re.compile(rf"(?<![0-9A-Z])(?:{in_groups}|{in_one})(?![0-9A-Z])", re.IGNORECASE)
 
 
 def _hash(words: Sequence[str], message: MessageReceived) -> str:
@@ -145,6 +186,7 @@ def _may_be_a_number(text: str, prefix: str) -> bool:
 
 
 def _is_like_ours(typed: str, prefix: str) -> bool:
-    """As long as a number of ours and with its prefix, and no telephone or identity number: no long run of digits."""
-    compact = re.sub(r"[\s\-]", "", typed.upper())
-    return compact.startswith(prefix) and len(compact) == len(prefix) + LENGTH and not _MANY_DIGITS.search(compact)
+    """With our prefix and about as long as a number of ours, and no telephone or identity number: no long run of digits."""
+    compact = re.sub(r"[\s\-–]", "", typed.upper())
+    as_long = abs(len(compact) - len(prefix) - LENGTH) <= 1
+    return compact.startswith(prefix) and as_long and not _MANY_DIGITS.search(compact)

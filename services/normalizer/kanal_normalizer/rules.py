@@ -1,6 +1,6 @@
 """The rule book: a chain of small rules, the first that applies decides and gives its reason. Pure.
 
-Order: part of a longer SMS · repeat · automatic mail · too many · status question · not fixed · follow-up ·
+Order: part of a longer SMS · repeat · automatic mail · too many · courtesy · status question · not fixed · follow-up ·
 same conversation · new report.
 """
 
@@ -112,6 +112,18 @@ def too_many(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     return Outcome("refused", "too-many", f"{recent} messages of this sender within an hour", "", [answer])
 
 
+def courtesy(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
+    """Thanks are no report and no answer to a question. Who greets, or has never reported, is told how to, once an hour."""
+    message = reading.message
+    if not reading.courtesy or message.always_new:
+        return None
+    known = bool(message.reply_to or memory.reports_of.get(message.sender_key))
+    hour = str(seconds(message.received_at) // 3_600)
+    answer = _reply(message, "how-to-report", {}, "", answers=derive_id("how-to-report", message.sender_key, hour))
+    answers = () if known and reading.courtesy == "thanks" else (answer,)
+    return Outcome("ignored", "courtesy", f"{reading.courtesy} and nothing else", "", answers, [_counted(message, "")])
+
+
 def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     """With "BELUM" the reporter says that a report is not fixed; the tracker reopens it where that is allowed."""
     message = reading.message
@@ -122,6 +134,8 @@ def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     names_another = bool(reading.mentions or reading.asked_for)
     if not named and not names_another and mine and (len(reading.words) <= 3 or STILL_BROKEN & set(reading.words)):
         named = _latest_talked_of(message, memory) or mine[0]
+    if not named and not names_another and not mine and len(reading.words) <= 2:
+        return _answered(message, "no reports of this sender", _reply(message, "no-reports", {}, ""))
     if not named:
         return None
     return _appended(reading, _report_of(named, memory), "not-fixed", "BELUM", book, is_not_fixed=True)
@@ -159,7 +173,7 @@ def new_report(reading: Reading, memory: Memory, book: Book) -> Outcome:
     return register(reading, book, incomplete=False)
 
 
-RULES: Sequence[Rule] = (repeat, automatic_mail, too_many, status_question, not_fixed, follow_up, same_conversation, new_report)
+RULES: Sequence[Rule] = (repeat, automatic_mail, too_many, courtesy, status_question, not_fixed, follow_up, same_conversation, new_report)
 
 
 def settle(reading: Reading, memory: Memory, book: Book) -> Outcome:

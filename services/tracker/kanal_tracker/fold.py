@@ -196,6 +196,11 @@ def _appended(report: Report, event: ReportAppended, message: Input, state: Stat
 
 
 def _not_fixed(report: Report, event: ReportAppended, message: Input, state: State, pack: Pack) -> Folded:
+    if report.status == "unclear" and event.sender_key == report.sender_key:  # "Belum" answers "has anybody been there?"
+        answered = _by_reporter("answer", report, event, message, state, pack)
+        values = {"number": report.number}
+        told = _reply("appended", values, report.number, event.channel, event.conversation, event.language, message)
+        return Folded([*answered.events, told], answered.changes, answered.outcome)
     if report.status == "done" and event.sender_key == report.sender_key:
         reopened = _by_reporter("reopen", report, event, message, state, pack)
         if any(isinstance(change, Report) for change in reopened.changes):
@@ -249,11 +254,16 @@ def _notice(kind: str, told: Report, report: Report, request: UpdateRequested, m
     if kind == "done":
         values["note"] = request.note or report.result
     if kind == "taken-up":
-        values |= {"due": report.due_at.isoformat(), "note": ""}
+        values |= {"due": _due(report), "note": ""}
     if kind == "rejected":
         values["note"] = request.note or request.reason
     given = {name: value for name, value in values.items() if value}
     return _reply(kind, given, told.number, told.channel, told.conversation, told.language, message)
+
+
+def _due(report: Report) -> str:
+    """Of danger nobody says that it will be seen to in a week."""
+    return "" if report.emergency else report.due_at.isoformat()
 
 
 # Status questions.
@@ -267,7 +277,7 @@ def _answer_status(event: StatusAsked, message: Input, state: State) -> Emit:
         kind, values = "status-unknown", {"number": event.number, "recent": "yes"}
     else:
         kind, values = "status", {"number": report.number, "status": report.status, "agency": report.agency}
-        values |= {"due": report.due_at.isoformat()} if report.status == "in-progress" else {}
+        values |= {"due": _due(report)} if report.status == "in-progress" else {}
         values |= {"other": report.merged_into} if report.merged_into else {}
     number = event.number if event.proven else ""  # whoever heard of a number may ask, but not speak for the reporter
     return _reply(kind, values, number, event.channel, event.conversation, event.language, message)
@@ -296,7 +306,7 @@ def _changed(
     """The report one line longer (and one version newer, unless the machine has done that), and the event that says so."""
     version = report.version if request is not None else report.version + 1
     after = msgspec.structs.replace(report, version=version, entries=report.entries + 1)
-    note = request.note if request else ""
+    note = (request.note or (request.reason if action == "reject" else "")) if request else ""  # that reason is for the citizen
     at = request.requested_at if request else message.at
     entry = Entry(report.number, report.entries, at.isoformat(), action, after.status, by_role, note)
     updated = _updated(after, action, message, request, by_role=by_role, reason=reason)

@@ -284,6 +284,57 @@ def test_belum_is_no_repeat(text: str) -> None:
     assert (outcome.outcome, outcome.rule) == ("appended", "not-fixed")
 
 
+def test_belum_alone_of_somebody_without_a_report_opens_none() -> None:
+    """He is told how to report; another phone than the reporter's has sent it, perhaps."""
+    outcome = settle(message("second", text="BELUM", sender=BUNGA), after(FIRST))
+
+    assert (outcome.outcome, Said(outcome.events).only(ReplyRequested).kind) == ("status-asked", "no-reports")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Belom beres pak", f"{FIRST.number} belum beres", "Still not fixed", f"Balas BELUM {FIRST.number}", "notfixed", "Sorry, not yet fixed"],
+)  # fmt: skip
+def test_not_fixed_is_known_by_what_people_write(text: str) -> None:
+    """Also behind the number, and as the notice's own words."""
+    outcome = settle(message("second", text=text, received_at=later(60)), after(FIRST))
+    assert (outcome.rule, outcome.number) == ("not-fixed", FIRST.number)
+
+
+@pytest.mark.parametrize(
+    ("text", "sender", "answer"),
+    [
+        pytest.param("Terima kasih pak", ADI, [], id="thanks-of-the-reporter"),
+        pytest.param("Terima kasih pak", BUNGA, ["how-to-report"], id="thanks-of-a-stranger"),
+        pytest.param("halo, selamat pagi", ADI, ["how-to-report"], id="greeting"),
+        pytest.param("LAPOR", BUNGA, ["how-to-report"], id="lapor-alone"),
+    ],
+)
+@pytest.mark.parametrize("minutes", [1, 60])
+def test_thanks_and_greetings_are_no_report(text: str, sender: str, answer: list[str], minutes: int) -> None:
+    """Nor an addition to one, which would end an officer's question."""
+    outcome = settle(message("second", text=text, sender=sender, received_at=later(minutes)), after(FIRST))
+
+    assert (outcome.outcome, outcome.rule) == ("ignored", "courtesy")
+    assert [emit.event.kind for emit in outcome.events if isinstance(emit.event, ReplyRequested)] == answer
+
+
+def test_a_greeting_is_answered_once_an_hour() -> None:
+    """A machine that greets for ever is not answered for ever."""
+    ids = {
+        settle(message(name, text="halo", received_at=later(minutes))).events[0].event_id
+        for name, minutes in (("a", 1), ("b", 2), ("c", 70))
+    }
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize("text", ["Ya", "ok siap", "Terima kasih, lampunya masih mati"])
+def test_what_may_answer_a_question_reaches_the_report(text: str) -> None:
+    """An officer waits for it."""
+    outcome = settle(message("second", text=text, received_at=later(1)), after(FIRST))
+    assert (outcome.outcome, outcome.number) == ("appended", FIRST.number)
+
+
 def test_a_report_that_begins_with_belum_is_one_report_however_often_it_comes() -> None:
     """Its copy under another id is a repeat, not word that it is not fixed."""
     first = message("first", text="Belum diperbaiki, lampu jalan mati di kelurahan Cideng")
@@ -304,7 +355,6 @@ def test_belum_alone_means_the_newest_report_when_the_conversation_is_unknown() 
     ("arrived", "memory"),
     [
         pytest.param(message("second", text=f"BELUM {FIRST.number}", sender=BUNGA), after(FIRST), id="number-of-a-stranger"),
-        pytest.param(message("second", text="BELUM", sender=BUNGA), after(FIRST), id="no-report-of-this-sender"),
         pytest.param(message("second", text="BELUM", always_new=True, received_at=later(60)), after(FIRST), id="always-new"),
         pytest.param(
             message("second", text="Belum ada lampu di gang kami", received_at=later(60)), after(FIRST), id="more-than-three-words"
@@ -443,7 +493,7 @@ def test_a_follow_up_of_a_follow_up_goes_to_the_report() -> None:
 def test_the_rules_stand_in_the_order_of_the_book() -> None:
     """Order is part of the promise: a repeat goes before a machine, a question before BELUM, BELUM before a follow-up."""
     assert [rule.__name__ for rule in rules.RULES] == [
-        "repeat", "automatic_mail", "too_many", "status_question", "not_fixed", "follow_up", "same_conversation", "new_report",
+        "repeat", "automatic_mail", "too_many", "courtesy", "status_question", "not_fixed", "follow_up", "same_conversation", "new_report",
     ]  # fmt: skip
 
 

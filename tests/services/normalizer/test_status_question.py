@@ -46,6 +46,25 @@ def test_a_number_with_nothing_but_a_question_asks(text: str, sender: str) -> No
     assert (outcome.outcome, outcome.number) == ("status-asked", FIRST.number)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["status laporan nomor {} bagaimana ya?", "Could you tell me the status of {}, please?", "CEK {0} {0}", "cek {} dong pak"],
+)  # fmt: skip
+def test_a_number_asked_for_in_more_words(text: str) -> None:
+    """A question, not a report."""
+    assert settle(message("second", sender=BUNGA, text=text.format(FIRST.number)), after(FIRST)).outcome == "status-asked"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["CEK laporan saya", "check my report", "CEK nomor laporan saya dong", "Laporan saya sudah sampai mana?", "How is my report doing?"],
+)
+def test_a_question_about_my_report_needs_no_number(text: str) -> None:
+    """As CEK alone; it opened a report."""
+    asked = Said(settle(message("second", text=text, received_at=later(60)), after(FIRST)).events).only(StatusAsked)
+    assert (asked.number, asked.mine) == (FIRST.number, True)
+
+
 def test_a_question_about_a_number_that_is_not_known_yet_goes_to_the_tracker() -> None:
     """A number that was just given out may not be here yet: the tracker answers "not known yet"."""
     assert settle(message("second", text=f"CEK {number('unknown')}")).number == number("unknown")
@@ -66,6 +85,9 @@ MISTYPED = {"mistyped": "yes"}
         pytest.param(f"Tolong cek {WRONG}", {"number": WRONG, **MISTYPED}, id="in-a-sentence"),
         pytest.param(f"Status {WRONG} dong", {"number": WRONG, **MISTYPED}, id="in-the-middle-of-a-sentence"),
         pytest.param(f"BELUM {WRONG}", {"number": WRONG, **MISTYPED}, id="not-fixed"),
+        pytest.param(FIRST.number[:-1], {"number": FIRST.number[:-1], **MISTYPED}, id="one-symbol-missing"),
+        pytest.param(f"{FIRST.number}X", {"number": f"{FIRST.number}X", **MISTYPED}, id="one-symbol-too-many"),
+        pytest.param(f"Bagaimana laporan {FIRST.number[:-1]}?", {"number": FIRST.number[:-1], **MISTYPED}, id="missing-in-a-sentence"),
         pytest.param("CEK JK2301010001", {"number": "JK2301010001"}, id="older-system"),
         pytest.param("JK2301010001", {"number": "JK2301010001"}, id="older-system-alone"),
         pytest.param("Status JK2301010001 dong", {"number": "JK2301010001"}, id="older-system-in-a-sentence"),

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from kanal_normalizer.cleaning import words_of
 from kanal_normalizer.reading import read
 from kanal_normalizer.understanding import OTHER, PhraseTable, Understanding
 
@@ -67,3 +68,21 @@ def test_phrases_are_found_as_whole_words_in_order() -> None:
     table = PhraseTable([("lampu", 1), ("lampu jalan", 2), ("jalan", 3), ("", 4)])
 
     assert [(hit.value, hit.start) for hit in table.find(["lampu", "jalan", "perjalanan"])] == [(1, 0), (2, 0), (3, 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "danger"),
+    [
+        ("Fire at Jalan Sabang 12", True),
+        ("Smoke and fire from the building next to us", True),
+        ("There has been an accident, people hurt", True),
+        ("kebakran di RT 05", True),
+        ("banjir 2 meter, orang terjebak", True),
+        ("Kecelakaan 2 motor di Jl Sudirman", True),
+        ("tiap pagi terjebak macet", False),
+        ("fire hydrant broken", False),
+    ],
+)
+def test_danger_is_known_by_the_words_of_both_languages(text: str, danger: bool) -> None:
+    """Nobody who writes of fire may be left without the number to call."""
+    assert bool(UNDERSTANDING.emergency(words_of(text))) is danger

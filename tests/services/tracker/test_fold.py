@@ -230,6 +230,14 @@ def test_belum_in_time_reopens_and_later_does_not(folding: Folding) -> None:
     assert told.replies[0].values == {"number": number("2"), "status": "done", "too_late": "yes"}
 
 
+def test_belum_answers_the_question_of_an_officer(folding: Folding) -> None:
+    """As in: has anybody been there? Belum. He was told that the city still waits for him."""
+    folding.fold(registered(), requested("ask"))
+    told = folding.fold(belum())
+    assert folding.report().status != "unclear"
+    assert told.kinds == ["appended"]
+
+
 @pytest.mark.parametrize(
     ("actions", "said"),
     [

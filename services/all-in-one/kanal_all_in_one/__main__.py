@@ -1,4 +1,7 @@
-"""The `kanal` command. `kanal --help` lists what it can do."""
+"""The `kanal` command. `kanal --help` lists what it can do.
+
+Each command imports what it needs when it runs: libraries take a second, in which `--help` and Ctrl-C must not wait.
+"""
 
 import argparse
 import signal
@@ -6,15 +9,12 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kanal.errors import KanalError
-from kanal.journal import Journal
-from kanal.keys import make_keys
-from kanal.run import open_journal, opened, run
-from kanal.settings import Settings, load_settings
-from kanal_all_in_one import dead_letters
-from kanal_all_in_one.settings import AllSettings
+
+if TYPE_CHECKING:
+    from kanal.journal import Journal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,11 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _up(_options: argparse.Namespace) -> int:
+    from kanal.run import run
+    from kanal.settings import load_settings
     from kanal_all_in_one.greeting import greet
     from kanal_all_in_one.service import build
+    from kanal_all_in_one.settings import AllSettings
 
     settings = load_settings(AllSettings)
-
     return run("kanal", settings, partial(build, settings), partial(greet, settings))
 
 
@@ -45,6 +47,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _keys(_options: argparse.Namespace) -> int:
+    from kanal.keys import make_keys
+    from kanal.settings import Settings, load_settings
+
     directory = load_settings(Settings).keys_directory
     made = make_keys(directory)
     print(f"{'made' if made else 'there already'}: {directory}")
@@ -52,6 +57,7 @@ def _keys(_options: argparse.Namespace) -> int:
 
 
 def _topics(options: argparse.Namespace) -> int:
+    from kanal.settings import Settings, load_settings
     from kanal_all_in_one.topic_setup import create_topics
 
     settings = load_settings(Settings)
@@ -61,6 +67,8 @@ def _topics(options: argparse.Namespace) -> int:
 
 
 def _dead_letters(options: argparse.Namespace) -> int:
+    from kanal_all_in_one import dead_letters
+
     journal = _opened_journal()
     letters = dead_letters.read_letters(journal, options.cause, options.ids)
     lines = (dead_letters.shown(letter) for letter in letters) if options.ids else dead_letters.listed(letters)
@@ -73,6 +81,8 @@ def _dead_letters(options: argparse.Namespace) -> int:
 
 
 def _redrive(options: argparse.Namespace) -> int:
+    from kanal_all_in_one import dead_letters
+
     if not options.ids and not options.cause:
         print("kanal: say which: ids, or --cause", file=sys.stderr)
         return 2
@@ -84,6 +94,7 @@ def _redrive(options: argparse.Namespace) -> int:
 
 
 def _backup(options: argparse.Namespace) -> int:
+    from kanal.settings import Settings, load_settings
     from kanal_all_in_one.backup import back_up
 
     manifest = back_up(load_settings(Settings), options.directory, with_keys=options.with_keys)
@@ -94,6 +105,7 @@ def _backup(options: argparse.Namespace) -> int:
 
 
 def _restore(options: argparse.Namespace) -> int:
+    from kanal.settings import Settings, load_settings
     from kanal_all_in_one.backup import restore
 
     restored = restore(load_settings(Settings), options.directory)
@@ -102,8 +114,11 @@ def _restore(options: argparse.Namespace) -> int:
     return 0
 
 
-def _opened_journal() -> Journal:
+def _opened_journal() -> "Journal":
     """A person waits: what is wrong with Kafka is told at once."""
+    from kanal.run import open_journal
+    from kanal.settings import Settings, load_settings
+
     settings = load_settings(Settings)
     if settings.journal.startswith("kafka://"):
         from kanal.journal.kafka import check_access
@@ -114,6 +129,9 @@ def _opened_journal() -> Journal:
 
 def _rebuild(_options: argparse.Namespace) -> int:
     from kanal_tracker.rebuild import rebuild
+
+    from kanal.run import opened
+    from kanal.settings import Settings, load_settings
 
     settings = load_settings(Settings)
     with opened("rebuild", settings) as platform:

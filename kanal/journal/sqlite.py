@@ -152,7 +152,9 @@ class SqliteJournal:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")  # NORMAL would lose acknowledged messages with the power
         except sqlite.Error as error:
-            raise JournalAway(f"the journal's file cannot be opened ({type(error).__name__})") from error
+            raise JournalAway(
+                f"the journal's file cannot be opened ({self._path}, {type(error).__name__}): is KANAL_DATA right?"
+            ) from error
         return connection
 
     def _bounds(self, connection: Any, topic: str) -> Bounds:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from kanal_all_in_one.__main__ import main
 from kanal_all_in_one.dead_letters import Letter, listed, read_letters, redrive, shown
 
 from kanal import topics
@@ -166,3 +167,14 @@ def test_a_record_as_large_as_may_be_can_be_redriven(journal: SqliteJournal) -> 
     journal.append([letter_of(full)])
 
     assert redrive(journal, read_letters(journal)) == 1
+
+
+@pytest.mark.parametrize("command", ["dead-letters", "redrive"])
+def test_an_id_that_is_none_is_told(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistyped one must not look like work done."""
+    monkeypatch.setenv("KANAL_DATA", str(tmp_path))
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # Ctrl-C stays pytest's
+    assert main([command, "zzzz"]) == 1
+    assert "no dead letter has such an id" in capsys.readouterr().err

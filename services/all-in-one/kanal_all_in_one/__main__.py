@@ -77,7 +77,7 @@ def _dead_letters(options: argparse.Namespace) -> int:
         print(line)
     print(f"{count} dead letters", file=sys.stderr)
     journal.close()
-    return 0
+    return _found(options, count)
 
 
 def _redrive(options: argparse.Namespace) -> int:
@@ -90,6 +90,13 @@ def _redrive(options: argparse.Namespace) -> int:
     count = dead_letters.redrive(journal, dead_letters.read_letters(journal, options.cause, options.ids))
     print(f"{count} records redriven")
     journal.close()
+    return _found(options, count)
+
+
+def _found(options: argparse.Namespace, count: int) -> int:
+    if options.ids and not count:
+        print("kanal: no dead letter has such an id", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from kanal.errors import InvalidInput
@@ -66,14 +67,28 @@ def find_numbers(text: str, prefix: str) -> list[Mention]:
     at least one digit or a hyphen is asked for too, so that shouted words are never taken for numbers.
     """
     found: dict[str, Mention] = {}
+    for mention in _mentions(text, prefix):
+        found.setdefault(mention.number, mention)
+    return list(found.values())
+
+
+def without_numbers(text: str, prefix: str) -> str:
+    """`text` with a blank for every valid tracking number in it."""
+    parts, position = [], 0
+    for mention in _mentions(text, prefix):
+        parts.append(text[position : mention.start])
+        position = mention.end
+    return " ".join([*parts, text[position:]])
+
+
+def _mentions(text: str, prefix: str) -> Iterator[Mention]:
     candidate, position = _candidate(prefix), 0
     while (match := candidate.search(text, position)) is not None:
         number = _valid(match, prefix)
         # What is none may begin with a word of four letters and hide one behind it.
         position = match.end() if number else match.start() + 1
         if number:
-            found.setdefault(number, Mention(number, match.start(), match.end()))
-    return list(found.values())
+            yield Mention(number, match.start(), match.end())
 
 
 def _valid(match: "re.Match[str]", prefix: str) -> str:

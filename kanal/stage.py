@@ -40,6 +40,10 @@ RETRY_SECONDS = (0.1, 0.3, 1.0, 3.0, 5.0, 10.0)
 """Back-off in place; after the last the stage leaves its group and joins anew."""
 
 HOUSEKEEPING_SECONDS = 1.0
+FROZEN_SECONDS = 10.0
+"""After so long without it the process has stood still: it has yet to look whether it is caught up with anything."""
+
+NOTE_SECONDS = 60.0
 """How often timers are asked and group offsets (for lag only) are noted."""
 
 APPLIED_DAYS = 100
@@ -153,7 +157,8 @@ class StageLoop:
         self._failures = 0
         self._resume_at = 0.0
         self._noted: Mapping[Place, int] = {}
-        self._kept_house_at = 0.0
+        self._noted_at = 0.0
+        self._kept_house_at = time.monotonic()
         self._forgot_at = 0.0
         self._dead_in_a_row = 0
 
@@ -370,10 +375,11 @@ class StageLoop:
 
     def _keep_house(self) -> None:
         """Once a second, under load too: timers and care of places that are caught up with, outbox, offsets for lag, old ids."""
-        if time.monotonic() - self._kept_house_at < HOUSEKEEPING_SECONDS:
+        since = time.monotonic() - self._kept_house_at
+        if since < HOUSEKEEPING_SECONDS:
             return
         assert self._reader is not None
-        caught_up = self._reader.caught_up() - {place_of(stored) for stored in self._in_hand}
+        caught_up = self._reader.caught_up() - {place_of(stored) for stored in self._in_hand} if since < FROZEN_SECONDS else frozenset()
         for place in caught_up:
             self._careful.pop(place, None)
         self._run_timers(self._owned(caught_up))
@@ -397,9 +403,10 @@ class StageLoop:
             self._outbox.flush()
 
     def _note_offsets(self, positions: Mapping[Place, int]) -> None:
-        if self._reader is not None and positions != self._noted:
+        """When they have changed; and now and then anyway, for nobody waits to hear whether it was done."""
+        if self._reader is not None and (positions != self._noted or time.monotonic() - self._noted_at > NOTE_SECONDS):
             self._reader.commit(positions)
-            self._noted = positions
+            self._noted, self._noted_at = positions, time.monotonic()
 
     def _forget_old_ids(self) -> None:
         if time.monotonic() - self._forgot_at > 3_600:

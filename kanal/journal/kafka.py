@@ -122,7 +122,7 @@ class KafkaJournal:
         """Whether a client that is made now gets an answer."""
         try:
             _admin({**self._options, "log_level": 0}).list_topics(timeout=ANSWER_SECONDS)
-        except KafkaException:
+        except (KafkaException, SetupError):  # files of its settings may be unreadable for a moment
             return False
         return True
 

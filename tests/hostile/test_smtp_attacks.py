@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 
+from kanal.testing import number
 from tests.hostile.attack import CPU_SECONDS, MEGABYTES, answer_to, codes, connected, under_attack
 from tests.pipeline.town import Town
 
@@ -109,6 +110,7 @@ BAD_MAIL = [
     pytest.param(lambda: text(b"text/plain", b"x\r\n" * 8 * MB), KEPT, id="24 MB of short lines"),
     pytest.param(lambda: text(b"text/plain", b"..\r\n" * 6 * MB), KEPT, id="24 MB of dots"),
     pytest.param(lambda: text(b"text/plain", b"0812 " * 20_000), KEPT, id="a hundred thousand telephone digits"),
+    pytest.param(lambda: text(b"text/plain", f"{number()} ".encode() * 1_200), KEPT, id="one number twelve hundred times"),
     pytest.param(lambda: text(b"text/plain; charset=utf-8", ("é" + "\u0301" * 40_000).encode()), KEPT, id="40,000 accents on one letter"),
     pytest.param(lambda: text(b"text/plain; charset=utf-8", "\ufdfa".encode() * 30_000), KEPT, id="letters that normalise to eighteen"),
     pytest.param(lambda: text(b"text/plain", b"\n".join(b"> " * 40 + b"a" for _ in range(1_000))), KEPT, id="quotes in quotes"),

@@ -175,6 +175,5 @@ def test_an_id_that_is_none_is_told(
 ) -> None:
     """A mistyped one must not look like work done."""
     monkeypatch.setenv("KANAL_DATA", str(tmp_path))
-    monkeypatch.setattr("signal.signal", lambda *_: None)  # Ctrl-C stays pytest's
     assert main([command, "zzzz"]) == 1
     assert "no dead letter has such an id" in capsys.readouterr().err

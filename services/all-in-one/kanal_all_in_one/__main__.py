@@ -4,7 +4,6 @@ Each command imports what it needs when it runs: libraries take a second, in whi
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,13 +18,14 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it did what it was asked, 1 with a sentence on standard error when not."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C before a command listens to it ends without a traceback
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
     except KanalError as error:
         print(f"kanal: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # what was begun has been cleared up
+        return 130
     return code
 
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from kanal.events import MessageReceived
 from kanal.masking import mask
-from kanal.numbers import LENGTH, Mention, find_numbers
+from kanal.numbers import LENGTH, find_numbers, without_numbers
 from kanal.pack import Pack
 from kanal_normalizer.cleaning import clean_text, words_of
 
@@ -20,8 +20,16 @@ _NOT_FIXED = re.compile(
     r"^\W*(?:(?:balas|reply)\W+)?(?:belum|belom|blm|(?:masih|kok) (?:belum|belom|blm)|(?:still |sorry,? )?not (?:yet )?fixed|notfixed)\b",
     re.IGNORECASE,
 )
+STILL_BROKEN = frozenset("masih beres selesai diperbaiki dikerjakan tuntas ditangani fixed still".split())
+"""With one of these a longer text that begins with BELUM is about the report before; "Belum ada lampu di gang kami" is not."""
+
+_BESIDES_NOT_FIXED = STILL_BROKEN | frozenset("pak bu juga kok ya sampai sekarang yet please".split())
 _NEW = re.compile(r"^\W*(?:lapor|laporan baru|new report)\b[\s:,.\-]*", re.IGNORECASE)
 _TYPED_NUMBER = re.compile(r"[A-Z0-9][A-Z0-9\- ]{3,24}", re.IGNORECASE)
+_WORD = re.compile(r"[a-z]{4,}\d*$", re.IGNORECASE)
+"""Also with a "2" behind it, as people write "jalan2" for "jalan-jalan"."""
+
+_MANY_SYMBOLS = re.compile(r"[0-9A-Z]{4}[ \-–]?[0-9A-Z]{4}[ \-–]?[0-9A-Z]{3}", re.IGNORECASE)
 _MANY_DIGITS = re.compile(r"\d{7}")
 _REPLY_MARKS = re.compile(r"^(?:\s*(?:re|fw|fwd|bls|balas|trs)\s*:)+", re.IGNORECASE)
 _QUESTION_STEMS = frozenset(
@@ -41,12 +49,18 @@ _SHORT_QUESTION_WORDS = _QUESTION_STEMS_BY_A_NUMBER | frozenset(
 _BESIDES_A_COMMAND = frozenset("saya sy aku my dong ya pak bu min mohon tolong please laporan laporanku report nomor no".split())
 """What "CEK" may say besides and still be "CEK" alone."""
 
-_THANKS = frozenset("terima trima kasih makasih makasi trims tks thx thanks thank".split())
-_COURTESY = _THANKS | frozenset(
-    """you banyak very much halo hallo hai hi hello selamat pagi siang sore malam good morning pak bu ibu bapak min admin kak mas mbak
-    assalamualaikum permisi lapor stop test tes""".split()
+_SAID = frozenset("sudah sdh udah udh".split())
+_QUESTION_WORDS = frozenset("bagaimana gimana gmn mana kapan apa apakah when how what".split())
+_EMPTY_SUBJECTS = _QUESTION_STEMS_BY_A_NUMBER | frozenset(
+    "laporan laporanku report tanya bertanya pertanyaan info informasi belum lapor aduan pengaduan keluhan warga".split()
 )
-"""Not "ya", "ok" or "siap": they may answer an officer's question."""
+"""Of these alone a subject says nothing of its own."""
+
+_THANKS = frozenset("terima trima kasih makasih makasi trims tks thx thanks thank".split())
+_GREETINGS = frozenset("halo hallo hai hi hello selamat good assalamualaikum permisi lapor stop test tes".split())
+_TO_WHOM = frozenset("pagi siang sore malam morning pak bu ibu bapak min admin kak mas mbak".split())
+_COURTESY = _THANKS | _GREETINGS | _TO_WHOM | frozenset("you banyak very much".split())
+"""Not "ya", "ok" or "siap": they may answer an officer's question. So may "malam" or "banyak" alone."""
 
 _MAX_QUESTION_WORDS = 12
 
@@ -69,6 +83,8 @@ class Reading(NamedTuple):
     asked_for: str
     """What was meant as a number and is none: typed behind CEK, or like ours but for a symbol. Masked where it may be personal."""
     says_not_fixed: bool
+    still_broken: bool
+    """And behind BELUM stands nothing, or that something is still so."""
     courtesy: Literal["", "thanks", "greeting"]
     """When it says nothing else. LAPOR alone is like a greeting."""
     wants_new: bool
@@ -81,7 +97,7 @@ def read(message: MessageReceived, pack: Pack) -> Reading:
     words = words_of(text)
     mentions = find_numbers(text, pack.prefix)
     old_numbers = tuple(dict.fromkeys(match.group().upper() for match in pack.old_number.finditer(text)))
-    rest = pack.old_number.sub(" ", _without(text, mentions, pack.prefix))
+    rest = pack.old_number.sub(" ", without_numbers(text, pack.prefix))
     asks, asked_for = _question(message, rest, bool(mentions or old_numbers), pack.prefix)
     return Reading(
         message=message,
@@ -94,24 +110,23 @@ def read(message: MessageReceived, pack: Pack) -> Reading:
         asks=asks,
         asked_for=asked_for.upper() if _is_like_ours(asked_for, pack.prefix) else mask(asked_for.upper()),
         says_not_fixed=bool(_NOT_FIXED.match(rest)) and (len(words) <= 40 or bool(mentions)),
+        still_broken=_says_still_broken(words_of(_NOT_FIXED.sub("", rest, count=1))),
         courtesy=_courtesy(words) if not message.attachments else "",
         wants_new=bool(_NEW.match(text)) or message.always_new,
     )
 
 
+def _says_still_broken(behind: Sequence[str]) -> bool:
+    return not behind or not STILL_BROKEN.isdisjoint(behind)
+
+
 def _courtesy(words: Sequence[str]) -> Literal["", "thanks", "greeting"]:
-    if not words or len(words) > 8 or not _COURTESY.issuperset(words):
+    if len(words) > 8 or not _COURTESY.issuperset(words):
         return ""
-    return "greeting" if _THANKS.isdisjoint(words) else "thanks"
-
-
-def _without(text: str, mentions: Sequence[Mention], prefix: str) -> str:
-    """The text without any number of ours, also where one is said twice."""
-    while mentions:
-        for mention in sorted(mentions, key=lambda mention: mention.start, reverse=True):
-            text = text[: mention.start] + " " + text[mention.end :]
-        mentions = find_numbers(text, prefix)
-    return text
+    if not _THANKS.isdisjoint(words):
+        return "thanks"
+    greets = not _GREETINGS.isdisjoint(words) and (_GREETINGS | _TO_WHOM).issuperset(words)
+    return "greeting" if greets else ""
 
 
 def _question(message: MessageReceived, rest: str, named: bool, prefix: str) -> tuple[bool, str]:
@@ -119,23 +134,24 @@ def _question(message: MessageReceived, rest: str, named: bool, prefix: str) -> 
 
     `rest` is the text without the numbers that it names; `named` = there are some.
     """
-    typed = "" if named else _meant_as_number(rest, prefix)
+    typed = "" if named else _meant_as_number(rest, prefix, anything=not message.reply_to)
     rest = rest.replace(typed, " ", 1) if typed else rest
     command = bool(_ASK.match(rest))
     said = words_of(_ASK.sub("", rest, count=1))
-    if (command or named or typed) and not (set(said) - _BESIDES_A_COMMAND if command else said):
+    if (named or typed or (command and not message.attachments)) and not (set(said) - _BESIDES_A_COMMAND if command else said):
         return True, typed
     if named or typed:
-        only_not_fixed = bool(typed) and not message.reply_to and not words_of(_NOT_FIXED.sub("", rest, count=1))
+        besides = words_of(_NOT_FIXED.sub("", rest, count=1))
+        only_not_fixed = bool(typed and _NOT_FIXED.match(rest)) and not message.reply_to and _BESIDES_NOT_FIXED.issuperset(besides)
         return only_not_fixed or _only_asks(rest, _QUESTION_STEMS_BY_A_NUMBER), typed
     about_own = bool(message.reply_to) or bool(_REPORT_WORDS & set(said))
     return about_own and _only_asks(rest, _QUESTION_STEMS), ""
 
 
-def _meant_as_number(text: str, prefix: str) -> str:
-    """Behind CEK anything with digits; elsewhere what looks like a number of ours. Empty when there is nothing of the kind."""
+def _meant_as_number(text: str, prefix: str, *, anything: bool) -> str:
+    """Behind CEK `anything` with digits; elsewhere what looks like a number of ours. Empty when there is nothing of the kind."""
     behind = _ASK.sub("", text, count=1).strip(" .?!,#:-\n")
-    if _ASK.match(text) and _may_be_a_number(behind, prefix):
+    if anything and _ASK.match(text) and _may_be_a_number(behind, prefix):
         return behind
     like_ours = _like_ours(prefix).search(text)
     return like_ours.group() if like_ours else ""
@@ -164,7 +180,8 @@ def _with_subject(message: MessageReceived) -> str:
         return subject
     if message.reply_to or not subject or _same_words(subject, message.text):
         return message.text
-    if _ASK.match(message.text) or _NOT_FIXED.match(message.text):
+    is_command = _ASK.match(message.text) or _NOT_FIXED.match(message.text)
+    if is_command and (_MANY_SYMBOLS.search(message.text) or _EMPTY_SUBJECTS.issuperset(words_of(subject))):
         return message.text
     return f"{subject}\n{message.text}"
 
@@ -176,12 +193,14 @@ def _same_words(subject: str, text: str) -> bool:
 def _only_asks(text: str, stems: AbstractSet[str]) -> bool:
     words = words_of(text)
     known = all(word in _SHORT_QUESTION_WORDS for word in words)
+    if not _SAID.isdisjoint(words) and _QUESTION_WORDS.isdisjoint(words):  # "sudah, tolong update" tells something
+        return False
     return 0 < len(words) <= _MAX_QUESTION_WORDS and known and any(word in stems for word in words)
 
 
 def _may_be_a_number(text: str, prefix: str) -> bool:
     """As "0812 0000 0001" may, but not "kebakaran RT 05": a word is none."""
-    no_words = all(any(map(str.isdigit, group)) or group.upper() == prefix for group in text.split())
+    no_words = all((any(map(str.isdigit, group)) and not _WORD.match(group)) or group.upper() == prefix for group in text.split())
     return len(words_of(text)) <= 4 and bool(_TYPED_NUMBER.fullmatch(text)) and (no_words or _is_like_ours(text, prefix))
 
 

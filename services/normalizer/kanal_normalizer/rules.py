@@ -21,9 +21,6 @@ from kanal_normalizer.reading import Reading
 from kanal_normalizer.tables import Change, Conversation, CutShort, Joined, KeptPart, KnownNumber, Memory, SeenText, minutes_before, seconds
 from kanal_normalizer.understanding import Understanding
 
-STILL_BROKEN = frozenset("masih beres selesai diperbaiki dikerjakan tuntas ditangani fixed still".split())
-"""With one of these a longer text that begins with BELUM is about the report before; "Belum ada lampu di gang kami" is not."""
-
 CONVERSATION_CHANNELS = frozenset({"sms"})
 """Channels without threads, where a further message within the set time goes on with the same report."""
 
@@ -117,6 +114,8 @@ def courtesy(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     message = reading.message
     if not reading.courtesy or message.always_new:
         return None
+    if reading.courtesy == "greeting" and (message.reply_to or _is_in_conversation(message, memory, book)):
+        return None
     known = bool(message.reply_to or memory.reports_of.get(message.sender_key))
     hour = str(seconds(message.received_at) // 3_600)
     answer = _reply(message, "how-to-report", {}, "", answers=derive_id("how-to-report", message.sender_key, hour))
@@ -132,9 +131,10 @@ def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     mine = memory.reports_of.get(message.sender_key, [])
     named = next((number for number in reading.mentions if _is_of_sender(number, message, memory)), message.reply_to)
     names_another = bool(reading.mentions or reading.asked_for)
-    if not named and not names_another and mine and (len(reading.words) <= 3 or STILL_BROKEN & set(reading.words)):
+    new = bool(book.understanding.emergency(reading.words) or book.understanding.area(reading.words).code)
+    if not named and not names_another and mine and not new and (len(reading.words) <= 3 or reading.still_broken):
         named = _latest_talked_of(message, memory) or mine[0]
-    if not named and not names_another and not mine and len(reading.words) <= 2:
+    if not named and not names_another and not mine and len(reading.words) <= 2 and not message.attachments:
         return _answered(message, "no reports of this sender", _reply(message, "no-reports", {}, ""))
     if not named:
         return None
@@ -157,15 +157,12 @@ def follow_up(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
 def same_conversation(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     """Where there are no threads, what comes within the set time goes on with the same report. Danger is a report of its own."""
     message = reading.message
-    conversation = memory.conversations.get(message.conversation)
-    if reading.wants_new or conversation is None or message.channel not in CONVERSATION_CHANNELS:
-        return None
-    if conversation.last_at < minutes_before(message.received_at, book.pack.conversation_minutes):
+    if reading.wants_new or not _is_in_conversation(message, memory, book):
         return None
     if book.understanding.emergency(reading.words):
         return None
     reason = f"same conversation within {book.pack.conversation_minutes} minutes"
-    return _appended(reading, conversation.number, "same-conversation", reason, book, by_conversation=True)
+    return _appended(reading, _latest_talked_of(message, memory), "same-conversation", reason, book, by_conversation=True)
 
 
 def new_report(reading: Reading, memory: Memory, book: Book) -> Outcome:
@@ -313,6 +310,8 @@ def _appended(
         values = {"number": report} | ({"conversation": "yes"} if by_conversation else {})
         values |= {"emergency": book.pack.emergency_number} if book.understanding.emergency(reading.words) else {}
         events.append(_reply(message, "appended", values, report))
+    elif book.understanding.emergency(reading.words):
+        events.append(_reply(message, "emergency", {"emergency": book.pack.emergency_number}, report))
     # BELUM is said anew of every repair: its text is no repeat, and counts each time.
     said = _counted(message, report) if is_not_fixed else _seen(reading, report)
     return Outcome("appended", rule, reason, report, events, [*_talked_of(message, report), said])
@@ -404,6 +403,13 @@ def _report_of(number: str, memory: Memory) -> str:
 def _is_of_sender(number: str, message: MessageReceived, memory: Memory) -> bool:
     known = memory.numbers.get(number)
     return known is not None and known.sender_key == message.sender_key
+
+
+def _is_in_conversation(message: MessageReceived, memory: Memory, book: Book) -> bool:
+    conversation = memory.conversations.get(message.conversation)
+    if conversation is None or message.channel not in CONVERSATION_CHANNELS:
+        return False
+    return conversation.last_at >= minutes_before(message.received_at, book.pack.conversation_minutes)
 
 
 def _latest_talked_of(message: MessageReceived, memory: Memory) -> str:

@@ -29,6 +29,12 @@ _NOT_AN_AREA = (
 )
 """In front of a name these say that something else is meant: a street, a station, the district of the same name."""
 
+_DENIED = frozenset("tidak bukan tak ga gak nggak no not".split())
+"""In front of a danger: "tidak ada api"."""
+
+_NO_DANGER = frozenset({"macet"})
+"""Behind one: "orang terjebak macet"."""
+
 _T = TypeVar("_T")
 
 
@@ -110,5 +116,8 @@ class Understanding:
 
     def emergency(self, words: Sequence[str]) -> str:
         """The first word or phrase that means danger to life now; empty when there is none."""
-        hits = self._emergencies.find(words)
-        return hits[0].value if hits else ""
+        for hit in self._emergencies.find(words):
+            before, behind = words[: hit.start][-1:], words[hit.start + hit.length :][:1]
+            if _DENIED.isdisjoint(before) and _NO_DANGER.isdisjoint(behind):
+                return hit.value
+        return ""

@@ -306,7 +306,7 @@ def test_not_fixed_is_known_by_what_people_write(text: str) -> None:
     [
         pytest.param("Terima kasih pak", ADI, [], id="thanks-of-the-reporter"),
         pytest.param("Terima kasih pak", BUNGA, ["how-to-report"], id="thanks-of-a-stranger"),
-        pytest.param("halo, selamat pagi", ADI, ["how-to-report"], id="greeting"),
+        pytest.param("halo, selamat pagi", BUNGA, ["how-to-report"], id="greeting"),
         pytest.param("LAPOR", BUNGA, ["how-to-report"], id="lapor-alone"),
     ],
 )
@@ -319,6 +319,56 @@ def test_thanks_and_greetings_are_no_report(text: str, sender: str, answer: list
     assert [emit.event.kind for emit in outcome.events if isinstance(emit.event, ReplyRequested)] == answer
 
 
+@pytest.mark.parametrize("text", ["Malam", "Banyak", "Selamat pagi pak", "Update: sudah pak", "Status: sudah", "Info RT05 RW03"])
+def test_what_may_answer_a_question_by_mail_reaches_the_report(text: str) -> None:
+    """It is a reply: whatever it says besides thanks and a question is for the officer."""
+    outcome = settle(message("second", sender=MAIL, text=text, reply_to=FIRST.number, received_at=later(600)), after(FIRST))
+    assert (outcome.outcome, outcome.number) == ("appended", FIRST.number)
+
+
+@pytest.mark.parametrize(
+    ("text", "emergency"),
+    [
+        ("Belum ada petugas, kebakaran masih menyala di Tomang", True),
+        ("Masih belum ada lampu jalan di gang Mawar Kelurahan Duri Pulo", False),
+        ("Belum ada saluran air, banjir masih tinggi di Kelurahan Tomang", False),
+    ],
+)
+def test_a_new_problem_that_begins_with_belum_does_not_disappear_in_an_old_report(text: str, emergency: bool) -> None:
+    """Danger, or a place of its own, is more than word that the old one is not fixed."""
+    outcome = settle(message("second", text=text, received_at=later(60)), after(FIRST))
+    assert outcome.outcome == "registered"
+    assert bool(Said(outcome.events).only(ReportRegistered).emergency) is emergency
+
+
+def test_danger_in_word_that_an_own_report_is_not_fixed_is_answered_with_112() -> None:
+    """The number names the report; the danger is answered all the same."""
+    outcome = settle(message("second", text=f"BELUM {FIRST.number} sekarang kebakaran", received_at=later(60)), after(FIRST))
+    assert (outcome.rule, Said(outcome.events).only(ReplyRequested).kind) == ("not-fixed", "emergency")
+
+
+@pytest.mark.parametrize(
+    ("subject", "body"),
+    [
+        ("Sampah menumpuk di Kelurahan Tomang", "Cek tolong"),
+        ("Street lamp broken in Kelurahan Cideng", "Check please"),
+        ("Lampu mati", "Belum beres"),
+        ("Kebakaran di Tomang", "Cek"),
+    ],
+)
+def test_a_report_in_the_subject_is_not_swallowed_by_a_short_body(subject: str, body: str) -> None:
+    """The body only asks that somebody looks."""
+    outcome = settle(message("second", sender=MAIL, channel="email", subject=subject, text=body))
+    assert outcome.outcome == "registered"
+    assert subject in Said(outcome.events).only(ReportRegistered).text
+
+
+@pytest.mark.parametrize("text", ["Cek tolong", "Belum"])
+def test_a_photo_with_a_command_is_a_report(text: str) -> None:
+    """Of somebody who has none: he sent something to look at."""
+    assert settle(message("second", sender=BUNGA, text=text, attachments=(photo("a"),)), after(FIRST)).outcome == "registered"
+
+
 def test_a_greeting_is_answered_once_an_hour() -> None:
     """A machine that greets for ever is not answered for ever."""
     ids = {
@@ -328,7 +378,7 @@ def test_a_greeting_is_answered_once_an_hour() -> None:
     assert len(ids) == 2
 
 
-@pytest.mark.parametrize("text", ["Ya", "ok siap", "Terima kasih, lampunya masih mati"])
+@pytest.mark.parametrize("text", ["Ya", "ok siap", "Terima kasih, lampunya masih mati", "Malam", "siang, malam", "Banyak", "halo pak"])
 def test_what_may_answer_a_question_reaches_the_report(text: str) -> None:
     """An officer waits for it."""
     outcome = settle(message("second", text=text, received_at=later(1)), after(FIRST))

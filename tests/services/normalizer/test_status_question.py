@@ -85,6 +85,7 @@ MISTYPED = {"mistyped": "yes"}
         pytest.param(f"Tolong cek {WRONG}", {"number": WRONG, **MISTYPED}, id="in-a-sentence"),
         pytest.param(f"Status {WRONG} dong", {"number": WRONG, **MISTYPED}, id="in-the-middle-of-a-sentence"),
         pytest.param(f"BELUM {WRONG}", {"number": WRONG, **MISTYPED}, id="not-fixed"),
+        pytest.param(f"{WRONG} belum beres pak", {"number": WRONG, **MISTYPED}, id="not-fixed-behind-it"),
         pytest.param(FIRST.number[:-1], {"number": FIRST.number[:-1], **MISTYPED}, id="one-symbol-missing"),
         pytest.param(f"{FIRST.number}X", {"number": f"{FIRST.number}X", **MISTYPED}, id="one-symbol-too-many"),
         pytest.param(f"Bagaimana laporan {FIRST.number[:-1]}?", {"number": FIRST.number[:-1], **MISTYPED}, id="missing-in-a-sentence"),
@@ -107,7 +108,7 @@ def test_a_wrong_number_is_told_back_and_opens_no_report(text: str, told_back: d
 @pytest.mark.parametrize(
     "text",
     [
-        "Info kebakaran RT 05", "Info banjir RW 03", "Cek lampu mati RT 5", "Info jalan rusak KM 12", "check genangan 40cm",
+        "Info banjir2 RT05", "Info jalan2 rusak2", "info tiang12 roboh3", "Info kebakaran RT 05", "Info banjir RW 03", "Cek lampu mati RT 5", "Info jalan rusak KM 12", "check genangan 40cm",
         f"Lampu mati lagi, dulu {WRONG}, tiang 4",
     ],
 )  # fmt: skip

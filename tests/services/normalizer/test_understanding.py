@@ -81,6 +81,11 @@ def test_phrases_are_found_as_whole_words_in_order() -> None:
         ("Kecelakaan 2 motor di Jl Sudirman", True),
         ("tiap pagi terjebak macet", False),
         ("fire hydrant broken", False),
+        ("Pothole on Jl Mawar could cause an accident", False),
+        ("Lubang ini sudah bikin kecelakaan 2 kali", False),
+        ("Orang terjebak macet di Tomang", False),
+        ("Tidak ada api, hanya asap", False),
+        ("There is no fire in the building", False),
     ],
 )
 def test_danger_is_known_by_the_words_of_both_languages(text: str, danger: bool) -> None:

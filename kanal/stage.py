@@ -323,7 +323,7 @@ class StageLoop:
         self._outbox.flush_left_behind(place)
         if stored.clean:
             self._careful.pop(place, None)
-        else:
+        elif self._positions.get(place) != stored.next:  # else it comes back to us from where we left it, and we live
             self._careful[place] = CAREFUL_RECORDS
         self._positions[place] = stored.next
         return stored.next

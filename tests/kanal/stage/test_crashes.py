@@ -110,6 +110,18 @@ def test_over_kafka_too_only_the_record_that_kills_is_set_aside(bench: Bench, pa
     assert deaths == DEADLY_ATTEMPTS
 
 
+def test_no_care_is_needed_of_a_partition_that_comes_back_to_the_same_process(bench: Bench) -> None:
+    """Kafka shares anew after each outage: nobody has died, and a backlog one by one would be slow."""
+    toy = Toy()
+    loop = StageLoop(toy, KafkaStandIn(bench.journal), bench.database)  # type: ignore[arg-type]
+    bench.send("a", "b")
+    drain(loop)
+    bench.send("c", "d", "e")
+    loop._leave()
+    drain(loop)
+    assert toy.batches == [2, 3]
+
+
 def test_timers_wait_for_what_lies_unread_in_their_partition(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half an SMS was closed, and an update given up, while the rest lay in the journal: an empty poll is no end over Kafka."""
     asked: list[tuple[int, set[int]]] = []

@@ -181,7 +181,8 @@ def _with_subject(message: MessageReceived) -> str:
     if message.reply_to or not subject or _same_words(subject, message.text):
         return message.text
     is_command = _ASK.match(message.text) or _NOT_FIXED.match(message.text)
-    if is_command and (_MANY_SYMBOLS.search(message.text) or _EMPTY_SUBJECTS.issuperset(words_of(subject))):
+    is_old = _REPLY_MARKS.match(message.subject) or _EMPTY_SUBJECTS.issuperset(words_of(subject))
+    if is_command and (is_old or _MANY_SYMBOLS.search(message.text)):
         return message.text
     return f"{subject}\n{message.text}"
 

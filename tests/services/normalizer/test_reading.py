@@ -112,6 +112,8 @@ def test_what_is_typed_behind_cek_is_told_back_masked(typed: str, asked_for: str
         pytest.param("Fwd:", "Lampu mati", "Lampu mati", id="nothing-but-a-mark"),
         pytest.param("Laporan", f"CEK {NUMBER}", f"CEK {NUMBER}", id="a-command-in-the-body-stands-alone"),
         pytest.param("Laporan", "BELUM", "BELUM", id="belum-in-the-body-stands-alone"),
+        pytest.param("Re: Lampu mati", "CEK", "CEK", id="a-command-under-an-old-subject-stands-alone"),
+        pytest.param("Lampu mati", "Cek tolong", "Lampu mati\nCek tolong", id="a-report-in-the-subject-is-kept"),
         pytest.param(f"CEK {NUMBER}", "", f"CEK {NUMBER}", id="a-command-in-the-subject"),
     ],
 )

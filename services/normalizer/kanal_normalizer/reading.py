@@ -85,6 +85,8 @@ class Reading(NamedTuple):
     says_not_fixed: bool
     still_broken: bool
     """And behind BELUM stands nothing, or that something is still so."""
+    has_files: bool
+    """Something was sent with it; not only its own original, which is kept sealed."""
     courtesy: Literal["", "thanks", "greeting"]
     """When it says nothing else. LAPOR alone is like a greeting."""
     wants_new: bool
@@ -111,9 +113,15 @@ def read(message: MessageReceived, pack: Pack) -> Reading:
         asked_for=asked_for.upper() if _is_like_ours(asked_for, pack.prefix) else mask(asked_for.upper()),
         says_not_fixed=bool(_NOT_FIXED.match(rest)) and (len(words) <= 40 or bool(mentions)),
         still_broken=_says_still_broken(words_of(_NOT_FIXED.sub("", rest, count=1))),
-        courtesy=_courtesy(words) if not message.attachments else "",
+        has_files=has_files(message),
+        courtesy=_courtesy(words) if not has_files(message) else "",
         wants_new=bool(_NEW.match(text)) or message.always_new,
     )
+
+
+def has_files(message: MessageReceived) -> bool:
+    """Whether a citizen sent photos or other files with it."""
+    return any(not attachment.sealed for attachment in message.attachments)
 
 
 def _says_still_broken(behind: Sequence[str]) -> bool:
@@ -138,7 +146,7 @@ def _question(message: MessageReceived, rest: str, named: bool, prefix: str) -> 
     rest = rest.replace(typed, " ", 1) if typed else rest
     command = bool(_ASK.match(rest))
     said = words_of(_ASK.sub("", rest, count=1))
-    if (named or typed or (command and not message.attachments)) and not (set(said) - _BESIDES_A_COMMAND if command else said):
+    if (named or typed or (command and not has_files(message))) and not (set(said) - _BESIDES_A_COMMAND if command else said):
         return True, typed
     if named or typed:
         besides = words_of(_NOT_FIXED.sub("", rest, count=1))

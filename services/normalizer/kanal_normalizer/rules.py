@@ -134,7 +134,7 @@ def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     new = bool(book.understanding.emergency(reading.words) or book.understanding.area(reading.words).code)
     if not named and not names_another and mine and not new and (len(reading.words) <= 3 or reading.still_broken):
         named = _latest_talked_of(message, memory) or mine[0]
-    if not named and not names_another and not mine and len(reading.words) <= 2 and not message.attachments:
+    if not named and not names_another and not mine and len(reading.words) <= 2 and not reading.has_files:
         return _answered(message, "no reports of this sender", _reply(message, "no-reports", {}, ""))
     if not named:
         return None

@@ -1,5 +1,6 @@
 """Questions about status: which texts ask, about which report, and whether the asker may speak for it. Pure: no database."""
 
+import msgspec
 import pytest
 from kanal_normalizer.tables import SeenText
 
@@ -7,7 +8,7 @@ from kanal.events import ReplyRequested, StatusAsked
 from kanal.testing import ADI, BUNGA, later, message, number
 
 from .driver import Said
-from .rulebook import FIRST, MAIL, WRONG, after, settle
+from .rulebook import FIRST, MAIL, WRONG, after, photo, settle
 
 
 def test_a_question_about_a_number_goes_to_that_report() -> None:
@@ -182,3 +183,10 @@ def test_a_second_question_is_no_repeat() -> None:
     again = message("third", text="CEK", received_at=later(2))
 
     assert settle(again, after(FIRST, asked)).outcome == "status-asked"
+
+
+@pytest.mark.parametrize(("text", "rule"), [("CEK", "status-question"), ("Terima kasih", "courtesy")])
+def test_the_sealed_original_of_a_mail_is_no_file_that_a_citizen_sent(text: str, rule: str) -> None:
+    """Every mail has one: a command in it stays a command."""
+    sealed = msgspec.structs.replace(photo("a"), sealed=True)
+    assert settle(message("second", sender=MAIL, text=text, attachments=(sealed,)), after(FIRST)).rule == rule

@@ -39,6 +39,7 @@ LOOK_ALONE_SECONDS = 1.0
 """The same where there is no other process (SQLite): only pauses run out."""
 
 HOUSEKEEPING_SECONDS = 1.0
+"""How often an idle sender clears its outbox."""
 
 LANES = 8
 """Replies on their way at the same time: a gateway that takes 100 ms over an SMS would else hold Kanal to ten a second."""
@@ -54,6 +55,7 @@ BEGIN_SECONDS = 20
 RETRY_SECONDS = (5, 15, 60, 300, 900, 3_600)
 GIVE_UP_SECONDS = 72 * 3_600
 COUNT_SECONDS = 5.0
+"""How often waiting replies are counted for operators."""
 NO_CONTACT_SECONDS = 600
 """A contact is appended before its message, but is read from another topic: it may come a little later."""
 

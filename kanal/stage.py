@@ -44,6 +44,7 @@ FROZEN_SECONDS = 10.0
 """After so long without it the process has stood still: it has yet to look whether it is caught up with anything."""
 
 NOTE_SECONDS = 60.0
+"""Group offsets are noted so often though nothing changed: whether the last time worked nobody knows."""
 """How often timers are asked and group offsets (for lag only) are noted."""
 
 APPLIED_DAYS = 100

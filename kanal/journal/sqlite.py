@@ -71,7 +71,6 @@ class SqliteJournal:
         self._path = path
         self._clock = clock
         self._appended = threading.Condition()
-        self._appends = 0
         self._appends_to = dict.fromkeys(TOPICS, 0)
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         connection = self._connect()
@@ -124,11 +123,11 @@ class SqliteJournal:
             connection.close()
 
     def mark(self) -> int:
-        return self._appends
+        return sum(self._appends_to.values())
 
     def wait(self, mark: int, timeout_seconds: float) -> None:
         with self._appended:
-            self._appended.wait_for(lambda: self._appends != mark, timeout_seconds)
+            self._appended.wait_for(lambda: self.mark() != mark, timeout_seconds)
 
     def close(self) -> None:
         if not self._closed:
@@ -209,7 +208,6 @@ class SqliteJournal:
             with self._appended:
                 for topic in {record.topic for work in waiting for record in work.records}:
                     self._appends_to[topic] += 1
-                self._appends += 1  # last: who has seen it must find the topics' counts too
                 self._appended.notify_all()
         return len(waiting) < len(group)
 

@@ -29,7 +29,6 @@ _TYPED_NUMBER = re.compile(r"[A-Z0-9][A-Z0-9\- ]{3,24}", re.IGNORECASE)
 _WORD = re.compile(r"[a-z]{4,}\d*$", re.IGNORECASE)
 """Also with a "2" behind it, as people write "jalan2" for "jalan-jalan"."""
 
-_MANY_SYMBOLS = re.compile(r"[0-9A-Z]{4}[ \-–]?[0-9A-Z]{4}[ \-–]?[0-9A-Z]{3}", re.IGNORECASE)
 _MANY_DIGITS = re.compile(r"\d{7}")
 _REPLY_MARKS = re.compile(r"^(?:\s*(?:re|fw|fwd|bls|balas|trs)\s*:)+", re.IGNORECASE)
 _QUESTION_STEMS = frozenset(
@@ -95,11 +94,13 @@ class Reading(NamedTuple):
 
 def read(message: MessageReceived, pack: Pack) -> Reading:
     """The reading of a message. A mail without body is its subject; a subject that says something of its own goes first."""
-    text = clean_text(_with_subject(message))
+    text = clean_text(_with_subject(message, pack.prefix))
     words = words_of(text)
     mentions = find_numbers(text, pack.prefix)
     old_numbers = tuple(dict.fromkeys(match.group().upper() for match in pack.old_number.finditer(text)))
-    rest = pack.old_number.sub(" ", without_numbers(text, pack.prefix))
+    rest = without_numbers(text, pack.prefix) if mentions else text
+    rest = pack.old_number.sub(" ", rest) if old_numbers else rest
+    not_fixed = _NOT_FIXED.match(rest)
     asks, asked_for = _question(message, rest, bool(mentions or old_numbers), pack.prefix)
     return Reading(
         message=message,
@@ -111,8 +112,8 @@ def read(message: MessageReceived, pack: Pack) -> Reading:
         text_hash=_hash(words, message),
         asks=asks,
         asked_for=asked_for.upper() if _is_like_ours(asked_for, pack.prefix) else mask(asked_for.upper()),
-        says_not_fixed=bool(_NOT_FIXED.match(rest)) and (len(words) <= 40 or bool(mentions)),
-        still_broken=_says_still_broken(words_of(_NOT_FIXED.sub("", rest, count=1))),
+        says_not_fixed=bool(not_fixed) and (len(words) <= 40 or bool(mentions)),
+        still_broken=bool(not_fixed) and _says_still_broken(words_of(_NOT_FIXED.sub("", rest, count=1))),
         has_files=has_files(message),
         courtesy=_courtesy(words) if not has_files(message) else "",
         wants_new=bool(_NEW.match(text)) or message.always_new,
@@ -180,7 +181,7 @@ def _hash(words: Sequence[str], message: MessageReceived) -> str:
     return hashlib.sha256(" ".join([*words, *files]).encode()).hexdigest()[:32]
 
 
-def _with_subject(message: MessageReceived) -> str:
+def _with_subject(message: MessageReceived, prefix: str) -> str:
     if not message.subject:
         return message.text
     subject = _REPLY_MARKS.sub("", message.subject).strip()
@@ -190,7 +191,7 @@ def _with_subject(message: MessageReceived) -> str:
         return message.text
     is_command = _ASK.match(message.text) or _NOT_FIXED.match(message.text)
     is_old = _REPLY_MARKS.match(message.subject) or _EMPTY_SUBJECTS.issuperset(words_of(subject))
-    if is_command and (is_old or _MANY_SYMBOLS.search(message.text)):
+    if is_command and (is_old or find_numbers(message.text, prefix) or _like_ours(prefix).search(message.text)):
         return message.text
     return f"{subject}\n{message.text}"
 

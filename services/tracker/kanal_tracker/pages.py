@@ -79,7 +79,7 @@ class Pages:
             "view": view,
             "channel": channel.labels[language] if channel else report.channel,
             "received": self._moment(report.received_at, language),
-            "due": format_date(report.due_at.astimezone(self._pack.zone), "d MMMM y", locale=language),
+            "due": "" if report.emergency else format_date(report.due_at.astimezone(self._pack.zone), "d MMMM y", locale=language),
             "lines": list(reversed(lines)),
             "steps": [label(step, language) for step in STEPS],
             "step": _STEP_OF.get(report.status, -1),

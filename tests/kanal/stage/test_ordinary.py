@@ -86,6 +86,19 @@ def test_timers_fire_only_when_caught_up_and_once(bench: Bench) -> None:
     assert bench.outputs() == ["a", "b", "t"]
 
 
+def test_timers_wait_after_the_process_has_stood_still(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it knows of the journal is as old as its last look: it looks before a clock decides."""
+    toy = Toy()
+    toy.timers = [a_timer("t")]
+    loop = bench.loop(toy)
+    with monkeypatch.context() as frozen:
+        frozen.setattr("kanal.stage.FROZEN_SECONDS", -1.0)
+        loop.turn(0)
+        assert toy.decided == []
+    drain(loop)
+    assert toy.decided == ["t"]
+
+
 def test_timers_that_cannot_be_handled_are_told_apart(bench: Bench) -> None:
     """Two broken timers are two dead letters, not one under the same id."""
     toy = Toy(on={"t1": raises(InvalidEvent("x")), "t2": raises(InvalidEvent("x"))})

@@ -113,6 +113,10 @@ def test_what_is_typed_behind_cek_is_told_back_masked(typed: str, asked_for: str
         pytest.param("Laporan", f"CEK {NUMBER}", f"CEK {NUMBER}", id="a-command-in-the-body-stands-alone"),
         pytest.param("Laporan", "BELUM", "BELUM", id="belum-in-the-body-stands-alone"),
         pytest.param("Re: Lampu mati", "CEK", "CEK", id="a-command-under-an-old-subject-stands-alone"),
+        pytest.param("Lampu mati", f"BELUM {WRONG}", f"BELUM {WRONG}", id="a-command-with-a-mistyped-number-stands-alone"),
+        pytest.param(
+            "Lampu mati", "Belum diperbaiki sejak minggu lalu", "Lampu mati\nBelum diperbaiki sejak minggu lalu", id="words-are-no-number"
+        ),
         pytest.param("Lampu mati", "Cek tolong", "Lampu mati\nCek tolong", id="a-report-in-the-subject-is-kept"),
         pytest.param(f"CEK {NUMBER}", "", f"CEK {NUMBER}", id="a-command-in-the-subject"),
     ],

@@ -230,6 +230,23 @@ def test_belum_in_time_reopens_and_later_does_not(folding: Folding) -> None:
     assert told.replies[0].values == {"number": number("2"), "status": "done", "too_late": "yes"}
 
 
+def test_the_timeline_tells_why_a_report_was_rejected(folding: Folding) -> None:
+    """The page shows it; the reporter is told the same."""
+    folding.fold(registered())
+    told = folding.fold(requested("reject", reason="bukan wilayah kota"))
+    assert told.replies[0].values["note"] == "bukan wilayah kota"
+    assert [row[-1] for row in folding.view()["tracker_timeline"] if "reject" in row] == ["bukan wilayah kota"]
+
+
+@pytest.mark.parametrize(("emergency", "dated"), [("kebakaran", False), ("", True)])
+def test_nobody_is_told_that_danger_will_be_seen_to_in_a_week(folding: Folding, emergency: str, dated: bool) -> None:
+    """Neither when it is taken up nor when he asks."""
+    folding.fold(registered(emergency=emergency))
+    taken_up = folding.fold(requested("accept")).replies[0].values
+    (status,) = folding.fold(asked()).replies
+    assert (bool(taken_up.get("due")), bool(status.values.get("due"))) == (dated, dated)
+
+
 def test_belum_answers_the_question_of_an_officer(folding: Folding) -> None:
     """As in: has anybody been there? Belum. He was told that the city still waits for him."""
     folding.fold(registered(), requested("ask"))

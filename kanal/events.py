@@ -300,6 +300,22 @@ class ReportUpdated(Event, frozen=True, kw_only=True):
     """The time of the event that caused it."""
 
 
+class ReporterTold(Event, frozen=True, kw_only=True):
+    """A report came into a status, or left one, in which its reporter's next message means something else.
+
+    `unclear`: an officer's question waits, what comes may be its answer. `done`, `rejected`: it is closed.
+    """
+
+    number: str
+    """The report's tracking number."""
+    conversation: str
+    """As in MessageReceived: where the reporter was told."""
+    status: str
+    """After the change; a code of `kanal.status.LABELS`. Another than those named above = what was told before is over."""
+    told_at: datetime
+    """The time of the change, UTC."""
+
+
 class ReplyRequested(Event, frozen=True, kw_only=True):
     """Tell the citizen this: a kind and its values, not words. The channel's sender renders it."""
 
@@ -386,6 +402,7 @@ EVENTS: Mapping[str, type[Event]] = {
     "report-routed": ReportRouted,
     "update-requested": UpdateRequested,
     "report-updated": ReportUpdated,
+    "reporter-told": ReporterTold,
     "reply-requested": ReplyRequested,
     "reply-settled": ReplySettled,
     "dead-letter": DeadLetter,

@@ -19,6 +19,9 @@ LABELS: Mapping[str, Mapping[str, str]] = {
 CLOSED = frozenset({"done", "rejected", "merged"})
 """Everything else is open."""
 
+TOLD = frozenset({"unclear", "done", "rejected"})
+"""Statuses in which the reporter's next message means something else: the answer to a question, or a word about what is closed."""
+
 
 def label(status: str, language: str) -> str:
     """The word for a status, in Indonesian when the language is not known."""

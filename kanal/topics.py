@@ -42,6 +42,7 @@ def reply_requested(channel: str) -> str:
 MESSAGE_SETTLED = "message-settled"
 REPORTS = "reports"
 REPORT_UPDATED = "report-updated"
+REPORTER_TOLD = "reporter-told"
 REPLY_SETTLED = "reply-settled"
 DEAD_LETTER = "dead-letter"
 
@@ -67,6 +68,8 @@ TOPICS: dict[str, Topic] = {
               "router, tracker", ("report-registered", "report-appended", "status-asked", "report-routed", "update-requested")),
         Topic(REPORT_UPDATED, "number", "a change that took effect, or was refused and why", "tracker", "router, subscribers",
               ("report-updated",)),
+        Topic(REPORTER_TOLD, "conversation", "a question waits for the reporter, a report is closed, or that is over",
+              "tracker", "normalizer", ("reporter-told",), kept_days=30),
         Topic(REPLY_SETTLED, "reply id", "sent, failed, or not deliverable on this channel", "senders", "operators",
               ("reply-settled",), kept_days=90),
         Topic(DEAD_LETTER, "key of the original", "original bytes and headers, where from, cause, attempts", "any stage, adapters",

@@ -179,7 +179,7 @@ def kinds_in_code() -> set[str]:
 def test_every_kind_of_reply_has_words() -> None:
     """In all languages, with a subject: else a citizen would get no answer."""
     expected = {"received", "emergency", "appended", "already-received", "too-many", "status", "my-reports", "no-reports", "how-to-report", "status-unknown", "taken-up",
-                "question", "done", "rejected", "merged", "reopened", "not-reopened"}  # fmt: skip
+                "question", "done", "rejected", "merged", "reopened", "not-reopened", "passed-on"}  # fmt: skip
     assert {"received", "appended", "not-reopened"} <= kinds_in_code() <= set(jakarta().texts)
     assert expected == set(jakarta().texts)
     for text in jakarta().texts.values():
@@ -194,7 +194,7 @@ def test_both_languages_say_the_same_values() -> None:
             assert re.findall(r"\{(\w+)\}", part.texts["id"]) == re.findall(r"\{(\w+)\}", part.texts["en"])
 
 
-OPTIONS = ("emergency", "ask_place", "incomplete", "conversation")
+OPTIONS = ("emergency", "ask_place", "incomplete", "conversation", "closed", "done")
 
 
 @pytest.mark.parametrize("language", ["id", "en"])

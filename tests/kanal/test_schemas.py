@@ -39,6 +39,7 @@ REQUIRED: Mapping[str, set[str]] = {
     "ReportRouted": {"number", "agency", "category", "row", "routed_at"},
     "UpdateRequested": {"number", "action_id", "action", "by_role", "requested_at"},
     "ReportUpdated": {"number", "version", "action", "accepted", "status", "updated_at"},
+    "ReporterTold": {"number", "conversation", "status", "told_at"},
     "ReplyRequested": {"reply_id", "channel", "conversation", "kind", "values", "requested_at"},
     "ReplySettled": {"reply_id", "channel", "kind", "outcome", "settled_at"},
     "DeadLetter": {"stage", "topic", "key", "value", "headers", "cause", "died_at"},

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from kanal import topics
 from kanal.errors import InvalidEvent
-from kanal.events import MAX_PARTS, Event, MessageReceived, ReportRegistered
+from kanal.events import MAX_PARTS, Event, MessageReceived, ReporterTold, ReportRegistered
 from kanal.ids import derive_id
 from kanal.journal import Place
 from kanal.pack import Pack
@@ -26,10 +26,10 @@ class PartsExpired(Event, frozen=True, kw_only=True):
 
 
 class NormalizerHandler:
-    """Messages in; reports, settlements, receipts out."""
+    """Messages in, and what their reporters were told meanwhile; reports, settlements, receipts out."""
 
     name = "normalizer"
-    topics: Sequence[str] = tuple(topics.message_received(channel) for channel in topics.CHANNELS)
+    topics: Sequence[str] = (*(topics.message_received(channel) for channel in topics.CHANNELS), topics.REPORTER_TOLD)
 
     def __init__(self, pack: Pack) -> None:
         self._book = rules.Book(pack, Understanding(pack))
@@ -45,6 +45,8 @@ class NormalizerHandler:
     def decide(self, message: Input, state: "_State") -> Decision:
         if isinstance(message.event, PartsExpired):
             return self._expire(message.event.long_message, message, state.memory)
+        if isinstance(message.event, ReporterTold):
+            return _told(message.event)
         reading = state.readings.get(message.event_id) or _read_or_die(message.event, self._book.pack)
         if reading.message.part is not None:
             return self._part(message, reading, state.memory)
@@ -77,7 +79,7 @@ class NormalizerHandler:
             return Decision(rules.emergency_in_a_part(reading, part, self._book), waiting.changes, waiting.outcome)
         late_for = rules.late_for(part, memory)
         if late_for is not None:
-            return _decision([reading.message], rules.late_part(reading, late_for.number, self._book))
+            return _decision([reading.message], rules.late_part(reading, late_for.number, self._book, memory))
         parts = [*memory.parts.get(part.long_message, {}).values(), part]
         outcome = _with_aliases(rules.settle(read(rules.joined_message(parts), self._book.pack), memory, self._book), parts)
         whole = _decision([each.message for each in sorted(parts, key=lambda p: p.part)], outcome)
@@ -95,6 +97,10 @@ class NormalizerHandler:
         )
         whole = _decision([each.message for each in sorted(parts, key=lambda p: p.part)], outcome)
         return whole._replace(changes=[*whole.changes, *closing])
+
+
+def _told(event: ReporterTold) -> Decision:
+    return Decision(changes=[tables.Told(event.conversation, event.number, event.status, tables.seconds(event.told_at))], outcome="told")
 
 
 class _State(msgspec.Struct):

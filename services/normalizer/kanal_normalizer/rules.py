@@ -4,7 +4,7 @@ Order: part of a longer SMS · repeat · automatic mail · too many · courtesy 
 same conversation · new report.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -17,8 +17,21 @@ from kanal.journal import Place
 from kanal.masking import mask
 from kanal.pack import Pack
 from kanal.stage import Emit
+from kanal.status import CLOSED
 from kanal_normalizer.reading import Reading
-from kanal_normalizer.tables import Change, Conversation, CutShort, Joined, KeptPart, KnownNumber, Memory, SeenText, minutes_before, seconds
+from kanal_normalizer.tables import (
+    Change,
+    Conversation,
+    CutShort,
+    Joined,
+    KeptPart,
+    KnownNumber,
+    Memory,
+    SeenText,
+    Told,
+    minutes_before,
+    seconds,
+)
 from kanal_normalizer.understanding import Understanding
 
 CONVERSATION_CHANNELS = frozenset({"sms"})
@@ -60,6 +73,8 @@ def repeat(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
         return None
     if message.reply_to and _report_of(message.reply_to, memory) != seen.number:
         return None
+    if any(told.told_at > seen.seen_at and (told.status == "unclear" or told.number == seen.number) for told in _told(message, memory)):
+        return None  # said once more, it answers a question, or the problem is there again
     changes: list[Change] = [KnownNumber(message.number, seen.number, message.sender_key, seconds(message.received_at))]
     changes.append(_counted(message, seen.number))
     reason = f"same text within {book.pack.repeat_minutes} minutes"
@@ -138,7 +153,7 @@ def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
         return _answered(message, "no reports of this sender", _reply(message, "no-reports", {}, ""))
     if not named:
         return None
-    return _appended(reading, _report_of(named, memory), "not-fixed", "BELUM", book, is_not_fixed=True)
+    return _appended(reading, _report_of(named, memory), "not-fixed", "BELUM", book, memory, is_not_fixed=True)
 
 
 def follow_up(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
@@ -147,22 +162,29 @@ def follow_up(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     if message.always_new or (reading.wants_new and not message.reply_to):
         return None
     if message.reply_to:
-        return _appended(reading, _report_of(message.reply_to, memory), "follow-up", "reply to our message", book)
+        return _appended(reading, _report_of(message.reply_to, memory), "follow-up", "reply to our message", book, memory)
     for number in reading.mentions:
         if _is_of_sender(number, message, memory):
-            return _appended(reading, _report_of(number, memory), "follow-up", "number of the same sender", book)
+            return _appended(reading, _report_of(number, memory), "follow-up", "number of the same sender", book, memory)
     return None
 
 
 def same_conversation(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
-    """Where there are no threads, what comes within the set time goes on with the same report. Danger is a report of its own."""
+    """Where there are no threads, what comes within the set time goes on with the same report, and later it answers an open question.
+
+    Danger is a report of its own.
+    """
     message = reading.message
-    if reading.wants_new or not _is_in_conversation(message, memory, book):
+    if reading.wants_new or message.channel not in CONVERSATION_CHANNELS or book.understanding.emergency(reading.words):
         return None
-    if book.understanding.emergency(reading.words):
-        return None
-    reason = f"same conversation within {book.pack.conversation_minutes} minutes"
-    return _appended(reading, _latest_talked_of(message, memory), "same-conversation", reason, book, by_conversation=True)
+    if _is_in_conversation(message, memory, book):
+        number, reason = _latest_talked_of(message, memory), f"same conversation within {book.pack.conversation_minutes} minutes"
+    else:
+        asked = [told for told in _told(message, memory) if told.status == "unclear"]
+        if not asked:
+            return None
+        number, reason = max(asked, key=_when_told).number, "a question waits for its answer"
+    return _appended(reading, number, "same-conversation", reason, book, memory, by_conversation=True)
 
 
 def new_report(reading: Reading, memory: Memory, book: Book) -> Outcome:
@@ -292,22 +314,30 @@ def cut_short_change(parts: Sequence[KeptPart], number: str, closed_at: int) -> 
     return [CutShort(parts[0].long_message, number, missing, closed_at), Joined(parts[0].long_message)]
 
 
-def late_part(reading: Reading, number: str, book: Book) -> Outcome:
+def late_part(reading: Reading, number: str, book: Book, memory: Memory) -> Outcome:
     """A part that came after its message was registered without it."""
-    return _appended(reading, number, "late-part", "part of an SMS that was registered without it", book)
+    return _appended(reading, number, "late-part", "part of an SMS that was registered without it", book, memory)
 
 
 # Pieces of outcomes.
 
 
 def _appended(
-    reading: Reading, report: str, rule: str, reason: str, book: Book, *, is_not_fixed: bool = False, by_conversation: bool = False
+    reading: Reading,
+    report: str,
+    rule: str,
+    reason: str,
+    book: Book,
+    memory: Memory,
+    *,
+    is_not_fixed: bool = False,
+    by_conversation: bool = False,
 ) -> Outcome:
     message = reading.message
     event = _appended_event(message, report, reading.masked, not_fixed=is_not_fixed)
     events = [Emit(topics.REPORTS, report, event, "appended")]
     if not is_not_fixed:  # to BELUM the tracker answers, for it knows whether the report can be reopened
-        values = {"number": report} | ({"conversation": "yes"} if by_conversation else {})
+        values = {"number": report} | ({"conversation": "yes"} if by_conversation else {}) | _closed(message, report, memory)
         values |= {"emergency": book.pack.emergency_number} if book.understanding.emergency(reading.words) else {}
         events.append(_reply(message, "appended", values, report))
     elif book.understanding.emergency(reading.words):
@@ -406,12 +436,35 @@ def _is_of_sender(number: str, message: MessageReceived, memory: Memory) -> bool
 
 
 def _is_in_conversation(message: MessageReceived, memory: Memory, book: Book) -> bool:
-    conversation = memory.conversations.get(message.conversation)
-    if conversation is None or message.channel not in CONVERSATION_CHANNELS:
+    if message.channel not in CONVERSATION_CHANNELS:
         return False
-    return conversation.last_at >= minutes_before(message.received_at, book.pack.conversation_minutes)
+    return _latest_talk(message, memory).last_at >= minutes_before(message.received_at, book.pack.conversation_minutes)
 
 
 def _latest_talked_of(message: MessageReceived, memory: Memory) -> str:
-    conversation = memory.conversations.get(message.conversation)
-    return conversation.number if conversation else ""
+    return _latest_talk(message, memory).number
+
+
+def _latest_talk(message: MessageReceived, memory: Memory) -> Conversation:
+    """What the conversation was last about, whoever spoke last."""
+    said = memory.conversations.get(message.conversation, Conversation(message.conversation, "", 0))
+    told = max(_told(message, memory), key=_when_told, default=None)
+    return Conversation(told.conversation, told.number, told.told_at) if told and told.told_at > said.last_at else said
+
+
+def _told(message: MessageReceived, memory: Memory) -> Iterable[Told]:
+    """What the sender knew when he wrote."""
+    now = seconds(message.received_at)
+    return [told for told in memory.told.get(message.conversation, {}).values() if told.told_at <= now]
+
+
+def _when_told(told: Told) -> tuple[int, str]:
+    return told.told_at, told.number
+
+
+def _closed(message: MessageReceived, report: str, memory: Memory) -> dict[str, str]:
+    """What the answer says of a report that nobody works on any longer."""
+    told = memory.told.get(message.conversation, {}).get(report)
+    if told is None or told.status not in CLOSED:
+        return {}
+    return {"closed": "yes"} | ({"done": "yes"} if told.status == "done" else {})

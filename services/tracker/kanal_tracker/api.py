@@ -62,7 +62,8 @@ class ReportApi:
     def show(self, number: str, lang: str = "id", authorization: Annotated[str | None, Header()] = None) -> Response:
         """200 the report; 400 not a number, with the rule that it breaks; 404 unknown.
 
-        With the staff token also what a private report says (text, place, notes, messages; masked); 401 with a wrong one.
+        With the staff token also what a private report says (text, place, notes, messages; masked), the reasons of every step, and
+        what those wrote whose report was merged into this one; 401 with a wrong token.
         """
         if authorization is not None:
             check_bearer(self._staff_token, authorization)
@@ -137,11 +138,13 @@ class ReportApi:
             report = tables.find(connection, canonical)
             timeline = tables.timeline_of(connection, report.number) if report else []
             messages = tables.messages_of(connection, report.number) if report and staff else []
+            others = tables.reported_too(connection, report.number) if report and staff else []
+            merged = {other: tables.messages_of(connection, other) for other in others}
         if report is None:
             raise HttpError(404, "number-unknown", "this number is not known; if you have just received it, ask again in a few minutes")
         language = lang if lang in self._pack.languages else self._pack.languages[0]
         view = report_view(report, timeline, self._pack, language, staff=staff)
-        return report, view | staff_view(report, messages) if staff else view
+        return report, view | staff_view(report, messages, merged) if staff else view
 
 
 def _number(text: str, prefix: str, status: int) -> str:

@@ -14,6 +14,7 @@ from kanal.events import (
     Event,
     ReplyRequested,
     ReportAppended,
+    ReporterTold,
     ReportRegistered,
     ReportRouted,
     ReportUpdated,
@@ -27,7 +28,7 @@ from kanal.ids import derive_id
 from kanal.journal import Place
 from kanal.pack import Pack
 from kanal.stage import Decision, Emit, Input
-from kanal.status import CLOSED
+from kanal.status import CLOSED, TOLD
 from kanal_tracker.machine import Refusal, Report, Rules, move
 from kanal_tracker.tables import Alias, Answer, Change, Entry, Message, ParkedEvent, State, Unparked
 
@@ -201,6 +202,8 @@ def _not_fixed(report: Report, event: ReportAppended, message: Input, state: Sta
         values = {"number": report.number}
         told = _reply("appended", values, report.number, event.channel, event.conversation, event.language, message)
         return Folded([*answered.events, told], answered.changes, answered.outcome)
+    if report.status == "merged" and event.sender_key == report.sender_key:
+        return _passed_on(report, event, message)
     if report.status == "done" and event.sender_key == report.sender_key:
         reopened = _by_reporter("reopen", report, event, message, state, pack)
         if any(isinstance(change, Report) for change in reopened.changes):
@@ -210,6 +213,15 @@ def _not_fixed(report: Report, event: ReportAppended, message: Input, state: Sta
     values |= {} if report.status in CLOSED else {"open": "yes"}
     answer = _reply("not-reopened", values, report.number, event.channel, event.conversation, event.language, message)
     return Folded([answer], [], "not-reopened")
+
+
+def _passed_on(report: Report, event: ReportAppended, message: Input) -> Folded:
+    """The problem is followed in another report: whether that can be reopened is decided there."""
+    main, action_id = report.merged_into, derive_id("reporter", message.event_id, "reopen")
+    request = UpdateRequested(number=main, action_id=action_id, action="reopen", by_role="reporter", requested_at=event.received_at)
+    values = {"number": report.number, "other": main}
+    told = _reply("passed-on", values, report.number, event.channel, event.conversation, event.language, message)
+    return Folded([Emit(topics.REPORTS, main, request, "reopen", action_id), told], [], "passed-on")
 
 
 def _by_reporter(action: str, report: Report, event: ReportAppended, message: Input, state: State, pack: Pack) -> Folded:
@@ -235,18 +247,38 @@ def _requested(report: Report, request: UpdateRequested, message: Input, state: 
         return Folded([Emit(topics.REPORT_UPDATED, report.number, refused, f"updated-{request.action}")], [answer], "refused")
     done = _changed(result, request.action, message, request=request, by_role=request.by_role, reason=request.reason)
     answer = Answer(request.action_id, report.number, True, "", "", result.version)
-    return Folded([*done.events, *_notices(result, request, message, state)], [*done.changes, answer], request.action)
+    said = [*_notices(result, request, message, state), *_told(report, result, request, state)]
+    return Folded([*done.events, *said], [*done.changes, answer], request.action)
 
 
 def _notices(report: Report, request: UpdateRequested, message: Input, state: State) -> list[Emit]:
     kind = NOTICES.get(request.action)
     if kind is None:
         return []
-    notices = [_notice(kind, report, report, request, message)]
-    if kind == "done":  # whoever reported the same problem hears of it too, under his own number
-        merged = sorted(state.merged_into(report.number))
-        notices += [_notice(kind, state.reports[number], report, request, message) for number in merged]
-    return notices
+    told = [report, *_reported_too(report, state)] if kind in ("done", "reopened") else [report]
+    return [_notice(kind, each, report, request, message) for each in told]
+
+
+def _reported_too(report: Report, state: State) -> list[Report]:
+    """Reports of the same problem: whoever sent one hears under his own number that it is done, or open again."""
+    return [state.reports[number] for number in sorted(state.merged_into(report.number))]
+
+
+def _told(before: Report, after: Report, request: UpdateRequested, state: State) -> list[Emit]:
+    """For the normalizer, which could not tell an answer from a new report."""
+    statuses = {before.status, after.status}
+    if len(statuses) == 1 or statuses.isdisjoint(TOLD):
+        return []
+    told = [after, *_reported_too(after, state)] if "done" in statuses else [after]
+    return [
+        Emit(
+            topics.REPORTER_TOLD,
+            each.conversation,
+            ReporterTold(number=each.number, conversation=each.conversation, status=after.status, told_at=request.requested_at),
+            f"told-{each.number}",
+        )
+        for each in told
+    ]
 
 
 def _notice(kind: str, told: Report, report: Report, request: UpdateRequested, message: Input) -> Emit:
@@ -308,7 +340,7 @@ def _changed(
     after = msgspec.structs.replace(report, version=version, entries=report.entries + 1)
     note = (request.note or (request.reason if action == "reject" else "")) if request else ""  # that reason is for the citizen
     at = request.requested_at if request else message.at
-    entry = Entry(report.number, report.entries, at.isoformat(), action, after.status, by_role, note)
+    entry = Entry(report.number, report.entries, at.isoformat(), action, after.status, by_role, note, reason)
     updated = _updated(after, action, message, request, by_role=by_role, reason=reason)
     return _Changed([Emit(topics.REPORT_UPDATED, report.number, updated, f"updated-{action}")], [after, entry])
 

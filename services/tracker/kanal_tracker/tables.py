@@ -50,6 +50,7 @@ timeline = Table(
     Column("status", String, nullable=False),
     Column("by_role", String, nullable=False),
     Column("note", Text, nullable=False),
+    Column("reason", Text, nullable=False),
     **SMALL_ROWS,
 )
 messages = Table(
@@ -94,6 +95,9 @@ class Entry(NamedTuple):
     status: str
     by_role: str
     note: str
+    """For the reporter too."""
+    reason: str
+    """For staff only; of a routing its row."""
 
 
 class Alias(NamedTuple):
@@ -278,6 +282,13 @@ def find(connection: Connection, number: str) -> Report | None:
     main = connection.scalar(_MAIN_NUMBER, {"key": number}) or number
     state = connection.scalar(_STATE, {"key": main})
     return _decode_report(state) if state else None
+
+
+def reported_too(connection: Connection, number: str) -> list[str]:
+    """The numbers of the reports that were merged into this one, and into those."""
+    state = State()
+    _load_reports(connection, state, {number})
+    return sorted(state.merged_into(number))
 
 
 def timeline_of(connection: Connection, number: str) -> list[Entry]:

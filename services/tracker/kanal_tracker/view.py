@@ -1,6 +1,6 @@
 """What is shown of a report: to the API, to the page. Pure. A private report shows its state, never text, place or notes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kanal.pack import Pack
@@ -32,13 +32,22 @@ def report_view(report: Report, timeline: Sequence[Entry], pack: Pack, language:
         "version": report.version,
         "timeline": [
             {"at": entry.at, "action": entry.action, "status": entry.status, "by_role": entry.by_role,
-             "note": (entry.note or None) if open_to_all else None}
+             "note": (entry.note or None) if open_to_all else None} | ({"reason": entry.reason or None} if staff else {})
             for entry in timeline
         ],
     }  # fmt: skip
 
 
-def staff_view(report: Report, messages: Sequence[Message]) -> dict[str, Any]:
-    """What staff see besides: whether somebody is in danger, and every message of the reporter, masked, oldest first."""
-    told = [{"at": message.at, "channel": message.channel, "text": message.text} for message in messages]
-    return {"emergency": report.emergency, "to_dispatcher": report.to_dispatcher, "messages": told}
+def staff_view(report: Report, messages: Sequence[Message], merged: Mapping[str, Sequence[Message]]) -> dict[str, Any]:
+    """What staff see besides: whether somebody is in danger, every message of the reporter, and those of reports merged into this one."""
+    return {
+        "emergency": report.emergency,
+        "to_dispatcher": report.to_dispatcher,
+        "messages": _shown(messages),
+        "merged": [{"number": number, "messages": _shown(theirs)} for number, theirs in merged.items()],
+    }
+
+
+def _shown(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Masked, oldest first."""
+    return [{"at": message.at, "channel": message.channel, "text": message.text} for message in messages]

@@ -3,12 +3,12 @@
 from kanal_normalizer import rules
 from kanal_normalizer.reading import read
 from kanal_normalizer.rules import Book, Outcome
-from kanal_normalizer.tables import Memory
+from kanal_normalizer.tables import Memory, Told, seconds
 from kanal_normalizer.understanding import Understanding
 
 from kanal.events import Attachment, MessageReceived
 from kanal.numbers import SYMBOLS
-from kanal.testing import jakarta, message, number
+from kanal.testing import ADI, jakarta, later, message, number
 
 BOOK = Book(jakarta(), Understanding(jakarta()))
 MAIL = "adi@warga.example"
@@ -21,6 +21,12 @@ def after(*messages: MessageReceived, memory: Memory | None = None) -> Memory:
     for each in messages:
         for change in settle(each, memory).changes:
             memory.apply(change)
+    return memory
+
+
+def told(number: str, status: str, minutes: float, memory: Memory, sender: str = ADI) -> Memory:
+    """What is known once the tracker has told the reporter of a status, so many minutes after noon."""
+    memory.apply(Told(message(sender=sender).conversation, number, status, seconds(later(minutes))))
     return memory
 
 

@@ -14,7 +14,7 @@ from kanal_tracker.machine import Report
 
 from kanal import stage_tables, topics
 from kanal.database import Database, dump
-from kanal.events import Event, ReplyRequested, ReportAppended, ReportRouted, ReportUpdated, StatusAsked, UpdateRequested
+from kanal.events import Event, ReplyRequested, ReportAppended, ReporterTold, ReportRouted, ReportUpdated, StatusAsked, UpdateRequested
 from kanal.ids import derive_id
 from kanal.journal import BatchLimit, Place, Record
 from kanal.journal.sqlite import SqliteJournal
@@ -105,6 +105,10 @@ class Told:
     @property
     def kinds(self) -> list[str]:
         return [reply.kind for reply in self.replies]
+
+    @property
+    def to_normalizer(self) -> list[ReporterTold]:
+        return [event for event in self.all if isinstance(event, ReporterTold)]
 
     @property
     def updates(self) -> list[ReportUpdated]:

@@ -15,7 +15,7 @@ from kanal_tracker.settings import TrackerSettings
 
 from kanal import topics
 from kanal.errors import JournalAway, SetupError
-from kanal.testing import jakarta, number, registered
+from kanal.testing import BUNGA, jakarta, number, registered
 from kanal.web import application
 
 from .story import City, Http, appended, public, requested, routed
@@ -189,13 +189,19 @@ def test_what_is_no_number_is_400_with_the_rule_that_it_breaks(idle: Counter, wr
 # Acting.
 
 
+def for_everybody(view: dict[str, Any]) -> dict[str, Any]:
+    """Without what only staff see of a public report."""
+    lines = [{name: value for name, value in line.items() if name != "reason"} for line in view["timeline"]]
+    return {name: value for name, value in view.items() if name in FIELDS} | {"timeline": lines}
+
+
 def test_an_action_is_answered_with_the_report_after_it(counter: Counter) -> None:
     """Folded already, not only taken down."""
     response = counter.act("accept", "2")
     assert response.status_code == 200
-    assert set(response.json()) == FIELDS | {"messages", "emergency", "to_dispatcher"}
+    assert set(response.json()) == FIELDS | {"messages", "merged", "emergency", "to_dispatcher"}
     assert (response.json()["status"], response.json()["version"]) == ("in-progress", 3)
-    assert response.json().items() >= counter.get("2").json().items()
+    assert for_everybody(response.json()) == counter.get("2").json()
 
 
 def test_an_agency_s_whole_work_over_the_api(counter: Counter) -> None:
@@ -241,7 +247,7 @@ def test_a_stale_version_is_409_with_the_newer_report(counter: Counter) -> None:
     counter.act("accept", "2")
     response = counter.act("reject", "2", reason="x")
     assert (response.status_code, response.json()["error"]) == (409, "stale-version")
-    assert response.json()["report"].items() >= counter.get("2").json().items()
+    assert for_everybody(response.json()["report"]) == counter.get("2").json()
     assert response.json()["report"]["version"] == 3
 
 
@@ -424,4 +430,30 @@ def test_staff_read_what_a_private_report_says_and_nobody_else(counter: Counter)
     for_staff = counter.http.get(url, headers={"Authorization": f"Bearer {TOKEN}"}).json()
     assert for_staff["text"]
     assert [message["channel"] for message in for_staff["messages"]] == ["sms"]
+    assert for_staff["merged"] == []
     assert counter.http.get(url, headers={"Authorization": "Bearer wrong"}).status_code == 401
+
+
+def test_staff_read_what_the_reporters_of_merged_reports_wrote(idle: Counter) -> None:
+    """Else who works on the main report would not know what they know. Also of those that were merged into a merged one."""
+    idle.city.say(
+        registered("3", sender=BUNGA, text="Lampu mati sejak Senin"), registered("4", text="Gelap"), appended("3", "more", sender=BUNGA)
+    )
+    idle.city.say(requested("merge", "4", other=number("3")), requested("merge", "3", other=number("1")))
+    idle.city.run()
+    idle.start()
+    for_staff = idle.http.get(f"/api/v1/reports/{number('1')}", headers=STAFF).json()
+    told = {each["number"]: [message["text"] for message in each["messages"]] for each in for_staff["merged"]}
+    assert told == {number("3"): ["Lampu mati sejak Senin", "masih gelap"], number("4"): ["Gelap"]}
+    assert "merged" not in idle.get("1").json()
+
+
+def test_staff_read_the_reasons_and_nobody_else(counter: Counter) -> None:
+    """Why an agency refused, or a dispatcher sent work back: the next one in charge has to know, the public page is no place for it."""
+    assert counter.act("refuse", "2", version=2, reason="jalan nasional").status_code == 200
+    (refused,) = [
+        line for line in counter.http.get(f"/api/v1/reports/{number('2')}", headers=STAFF).json()["timeline"] if line["action"] == "refuse"
+    ]
+    assert refused["reason"] == "jalan nasional"
+    assert "jalan nasional" not in counter.get("2").text
+    assert "jalan nasional" not in counter.http.get(f"/r/{number('2')}").text

@@ -9,7 +9,7 @@ from kanal_tracker.tables import VIEW
 
 from kanal import topics
 from kanal.errors import InvalidEvent
-from kanal.events import Event, ReplyRequested
+from kanal.events import Event, ReplyRequested, ReporterTold, UpdateRequested
 from kanal.ids import derive_id
 from kanal.testing import ADI, BUNGA, NOON, later, number, registered, updated
 
@@ -235,7 +235,7 @@ def test_the_timeline_tells_why_a_report_was_rejected(folding: Folding) -> None:
     folding.fold(registered())
     told = folding.fold(requested("reject", reason="bukan wilayah kota"))
     assert told.replies[0].values["note"] == "bukan wilayah kota"
-    assert [row[-1] for row in folding.view()["tracker_timeline"] if "reject" in row] == ["bukan wilayah kota"]
+    assert [row[-2] for row in folding.view()["tracker_timeline"] if "reject" in row] == ["bukan wilayah kota"]
 
 
 @pytest.mark.parametrize(("emergency", "dated"), [("kebakaran", False), ("", True)])
@@ -261,7 +261,6 @@ def test_belum_answers_the_question_of_an_officer(folding: Folding) -> None:
         pytest.param([], {"status": "waiting", "open": "yes"}, id="open"),
         pytest.param(["accept"], {"status": "in-progress", "open": "yes"}, id="in progress"),
         pytest.param(["reject"], {"status": "rejected"}, id="rejected"),
-        pytest.param(["merge"], {"status": "merged"}, id="merged"),
     ],
 )
 def test_belum_on_a_report_that_is_not_done_is_answered_with_its_status(folding: Folding, actions: list[str], said: dict[str, str]) -> None:
@@ -273,6 +272,61 @@ def test_belum_on_a_report_that_is_not_done_is_answered_with_its_status(folding:
     assert (reply.kind, reply.values) == ("not-reopened", {"number": number(), **said})
     assert (reply.channel, reply.conversation) == ("email", "mail-1")
     assert folding.report().status == before
+
+
+def test_belum_on_a_merged_report_is_asked_of_the_one_that_it_follows(folding: Folding) -> None:
+    """Whether that can be reopened is decided in its own story; all of its reporters hear of it."""
+    folding.fold(registered("1"), registered("2", sender=BUNGA), requested("merge", "2", other=number("1")))
+    folding.fold(requested("accept"), requested("finish"), requested("validate"))
+    told = folding.fold(belum("2", sender=BUNGA))
+    assert [(reply.kind, reply.values) for reply in told.replies] == [("passed-on", {"number": number("2"), "other": number("1")})]
+    (request,) = [event for event in told.all if isinstance(event, UpdateRequested)]
+    assert [(emit.topic, emit.key) for emit in folding.emitted if emit.event is request] == [(topics.REPORTS, number("1"))]
+    reopened = folding.fold(request)
+    assert folding.report("1").status == "waiting"
+    assert {(reply.kind, reply.number) for reply in reopened.replies} == {("reopened", number("1")), ("reopened", number("2"))}
+    assert folding.fold(request).all == []
+
+
+def test_belum_on_a_merged_report_cannot_reopen_what_is_not_done(folding: Folding) -> None:
+    """Nor can a stranger."""
+    folding.fold(registered("1"), registered("2", sender=BUNGA), requested("merge", "2", other=number("1")))
+    (request,) = [event for event in folding.fold(belum("2", sender=BUNGA)).all if isinstance(event, UpdateRequested)]
+    assert folding.fold(request).kinds == []
+    assert folding.report("1").status == "waiting"
+    assert folding.fold(belum("2", "of a stranger", sender=ADI)).kinds == ["not-reopened"]
+
+
+# What the normalizer must know.
+
+
+def test_the_normalizer_is_told_where_an_answer_means_something_else(folding: Folding) -> None:
+    """When a question waits or the report is closed, and when that is over; of nothing else."""
+    folding.fold(registered(), routed())
+    steps = [
+        ("accept", []), ("ask", ["unclear"]), ("answer", ["in-progress"]), ("finish", []), ("validate", ["done"]), ("reopen", ["waiting"]),
+        ("reject", ["rejected"]),
+    ]  # fmt: skip
+    for action, statuses in steps:
+        told = folding.fold(requested(action)).to_normalizer
+        assert [each.status for each in told] == statuses, action
+        assert {(each.number, each.conversation, each.told_at) for each in told} <= {(number(), registered().conversation, later(10))}
+    emits = [emit for emit in folding.emitted if isinstance(emit.event, ReporterTold)]
+    assert [(emit.topic, emit.key) for emit in emits] == [(topics.REPORTER_TOLD, registered().conversation)]
+
+
+def test_the_normalizer_is_told_of_all_who_reported_the_same(folding: Folding) -> None:
+    """They were told "done" too, each in his own conversation, and may answer."""
+    folding.fold(registered("1"), registered("2", sender=BUNGA), requested("merge", "2", other=number("1")))
+    folding.fold(requested("accept"), requested("finish"))
+    for action, status in (("validate", "done"), ("reopen", "waiting")):
+        told = folding.fold(requested(action)).to_normalizer
+        assert {(each.number, each.conversation, each.status) for each in told} == {
+            (number("1"), registered("1").conversation, status),
+            (number("2"), registered("2", sender=BUNGA).conversation, status),
+        }
+        ids = [emit.event_id or emit.role for emit in folding.emitted]
+        assert len(ids) == len(set(ids))
 
 
 def test_belum_twice_reopens_once(folding: Folding) -> None:

@@ -1,0 +1,131 @@
+"""What a citizen writes after Kanal has told him something: the answer to a question, a word about what is closed."""
+
+import pytest
+
+from kanal.events import ReplyRequested, ReportAppended, ReporterTold
+from kanal.testing import BUNGA, an_input, later, message, number
+
+from .driver import Normalizer, Said
+from .rulebook import FIRST, after, settle, told
+
+SECOND = message("second", text="LAPOR got mampet di kelurahan Cikini", received_at=later(2))
+DAYS = 24 * 60
+
+
+@pytest.mark.parametrize("text", ["Di depan warung Bu Tini", "Ya sudah pak", "RT 3 RW 4", "Sudah, tolong cek"])
+@pytest.mark.parametrize("minutes", [20, 2 * DAYS])
+def test_an_answer_by_sms_reaches_the_report_that_was_asked_about(text: str, minutes: float) -> None:
+    """However late it comes, and whatever the citizen reported since."""
+    memory = told(FIRST.number, "unclear", 10, after(FIRST, SECOND))
+    outcome = settle(message("answer", text=text, received_at=later(minutes)), memory)
+    assert (outcome.outcome, outcome.rule, outcome.number) == ("appended", "same-conversation", FIRST.number)
+    assert Said(outcome.events).only(ReplyRequested).values == {"number": FIRST.number, "conversation": "yes"}
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("LAPOR pohon tumbang di Cikini", "new-report"), ("Kebakaran di kelurahan Cikini", "new-report"), ("terima kasih", "courtesy"),
+        ("halo", "courtesy"), ("CEK", "status-question"),
+    ],
+)  # fmt: skip
+def test_what_is_no_answer_leaves_the_question_open(text: str, rule: str) -> None:
+    """LAPOR and danger are reports of their own, a greeting is none, a question gets its answer."""
+    memory = told(FIRST.number, "unclear", 10, after(FIRST))
+    assert settle(message("later", text=text, received_at=later(2 * DAYS)), memory).rule == rule
+
+
+def test_what_follows_a_new_report_at_once_belongs_to_that_and_not_to_an_older_question() -> None:
+    """The question is from yesterday; the citizen has just been asked for the place of another problem."""
+    memory = told(FIRST.number, "unclear", 10, after(FIRST))
+    memory = after(message("today", text="LAPOR got mampet", received_at=later(DAYS)), memory=memory)
+    assert settle(message("place", text="Di Cikini", received_at=later(DAYS + 3)), memory).number == number("today")
+
+
+def test_of_two_questions_the_later_is_answered() -> None:
+    """It is the one that the citizen has read last."""
+    memory = told(SECOND.number, "unclear", 10, told(FIRST.number, "unclear", 20, after(FIRST, SECOND)))
+    assert settle(message("answer", text="Sudah pak", received_at=later(DAYS)), memory).number == FIRST.number
+
+
+def test_once_it_is_answered_or_given_up_nothing_waits() -> None:
+    """What comes then is a report of its own again."""
+    memory = told(FIRST.number, "in-progress", 30, told(FIRST.number, "unclear", 10, after(FIRST)))
+    assert settle(message("later", text="Got mampet", received_at=later(2 * DAYS)), memory).outcome == "registered"
+
+
+def test_a_question_to_somebody_else_is_not_answered() -> None:
+    """Conversations are told apart."""
+    memory = told(FIRST.number, "unclear", 10, after(FIRST))
+    assert settle(message("other", sender=BUNGA, text="Got mampet", received_at=later(DAYS)), memory).outcome == "registered"
+
+
+def test_the_same_short_answer_to_a_second_question_is_no_repeat() -> None:
+    """ "Sudah", said once to each."""
+    memory = told(FIRST.number, "unclear", 10, after(FIRST))
+    memory = after(message("answer", text="Sudah", received_at=later(20)), memory=memory)
+    memory = told(FIRST.number, "unclear", 30, memory)
+    outcome = settle(message("again", text="Sudah", received_at=later(40)), memory)
+    assert (outcome.outcome, outcome.number) == ("appended", FIRST.number)
+
+
+def test_the_same_words_after_it_was_closed_are_no_repeat() -> None:
+    """The lamp is dark again: "we have this message already" would be no answer."""
+    again = message("again", text=FIRST.text, received_at=later(8))
+    assert settle(again, told(FIRST.number, "done", 9, after(FIRST))).outcome == "duplicate"
+    outcome = settle(again, told(FIRST.number, "done", 7, after(FIRST)))
+    assert (outcome.rule, outcome.number) == ("same-conversation", FIRST.number)
+    assert Said(outcome.events).only(ReplyRequested).values["done"] == "yes"
+
+
+def test_belum_is_about_the_report_that_the_citizen_was_told_of_last() -> None:
+    """Two reports: the older is done, the newer was talked of last."""
+    memory = told(FIRST.number, "done", 60, after(FIRST, SECOND))
+    outcome = settle(message("belum", text="BELUM", received_at=later(3 * DAYS)), memory)
+    assert (outcome.rule, outcome.number) == ("not-fixed", FIRST.number)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [("done", {"closed": "yes", "done": "yes"}), ("rejected", {"closed": "yes"}), ("unclear", {}), ("waiting", {})],
+)  # fmt: skip
+def test_who_adds_to_a_closed_report_is_told_that_it_is_closed(status: str, said: dict[str, str]) -> None:
+    """Else he would wait for somebody who does not come; of a done one he is told how to reopen it."""
+    memory = told(FIRST.number, status, 5, after(FIRST))
+    outcome = settle(message("more", text=f"Lampunya masih mati {FIRST.number}", received_at=later(30)), memory)
+    assert Said(outcome.events).only(ReplyRequested).values == {"number": FIRST.number} | said
+
+
+def test_what_was_written_before_it_was_told_is_not_about_it() -> None:
+    """It lay in the journal meanwhile."""
+    memory = told(FIRST.number, "unclear", 60, after(FIRST))
+    assert settle(message("before", text="Got mampet", received_at=later(50)), memory).outcome == "registered"
+
+
+# In the tables.
+
+
+def reporter_told(status: str, minutes: float, of: str = "first") -> ReporterTold:
+    return ReporterTold(number=number(of), conversation=FIRST.conversation, status=status, told_at=later(minutes))
+
+
+def test_what_was_told_is_kept_until_it_is_over(normalizer: Normalizer) -> None:
+    """In the same batch as a message or in one before; nothing is said of it."""
+    normalizer.take(FIRST)
+    assert normalizer.handle([an_input(reporter_told("unclear", 10))]) == []
+    said = normalizer.take(message("answer", text="Depan warung", received_at=later(DAYS)))
+    assert said.only(ReportAppended).number == FIRST.number
+    normalizer.handle([an_input(reporter_told("waiting", DAYS + 1))])
+    assert normalizer.rows()["normalizer_told"] == []
+    both = [
+        an_input(reporter_told("unclear", 2 * DAYS)),
+        an_input(message("second answer", text="Samping masjid", received_at=later(3 * DAYS))),
+    ]
+    assert normalizer.handle(both).only(ReportAppended).number == FIRST.number
+
+
+def test_of_what_is_told_in_one_batch_the_last_is_kept(normalizer: Normalizer) -> None:
+    """A question that is answered at once, and one that is not."""
+    events = [reporter_told("unclear", 1), reporter_told("waiting", 2), reporter_told("waiting", 1, "2"), reporter_told("done", 3, "2")]
+    normalizer.handle([an_input(event) for event in events])
+    assert [row[1:3] for row in normalizer.rows()["normalizer_told"]] == [(number("2"), "done")]

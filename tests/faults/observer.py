@@ -19,14 +19,14 @@ from kanal.journal import BatchLimit, Place, Stored
 from kanal.journal.sqlite import SqliteJournal
 from kanal.replies import replies
 from kanal.stage_tables import outbox, stage_offsets
-from kanal.topics import CHANNELS, PARTITIONS, REPORT_UPDATED, REPORTS, TOPICS, contacts, message_received, reply_requested
+from kanal.topics import CHANNELS, PARTITIONS, REPORT_UPDATED, REPORTER_TOLD, REPORTS, TOPICS, contacts, message_received, reply_requested
 from tests.pipeline.town import Town
 from tests.servers.kanal import Cluster
 from tests.servers.processes import ServerError
 
 READ_SECONDS = 30
 READ_BY = {
-    "normalizer": {message_received(channel) for channel in CHANNELS},
+    "normalizer": {REPORTER_TOLD, *(message_received(channel) for channel in CHANNELS)},
     "router": {REPORTS, REPORT_UPDATED},
     "tracker": {REPORTS},
     **{f"{channel}-replies": {contacts(channel), reply_requested(channel)} for channel in CHANNELS},

@@ -2,10 +2,13 @@
 
 import re
 
+from kanal_normalizer.tables import told
 from kanal_tracker.tables import VIEW
+from sqlalchemy import select
 
 from kanal.database import dump
-from tests.pipeline.town import Town, body_of, number_in
+from tests.pipeline.town import PATIENCE_SECONDS, Town, body_of, number_in
+from tests.servers.processes import wait_until
 
 
 def test_a_mail_becomes_a_report_that_is_followed_worked_on_finished_and_reopened(town: Town) -> None:
@@ -77,6 +80,44 @@ def test_an_sms_gets_its_number_at_once_and_its_answers_by_sms(town: Town) -> No
     budi.send("belum")
     budi.wait_for("dibuka lagi")
     assert town.wait_for_status(number, "waiting")["timeline"][-1]["by_role"] == "reporter"
+
+
+def test_an_sms_answers_the_question_that_was_asked_and_not_the_report_talked_of_last(town: Town) -> None:
+    """And whoever reported the same problem can say that it is not fixed."""
+    dewi, agus = town.sms_citizen(), town.sms_citizen()
+    lamp = dewi.send("Lampu jalan mati di kelurahan Kebagusan")["number"]
+    drain = dewi.send("LAPOR got mampet di kelurahan Cikini")["number"]
+    same = agus.send("Lampu gelap di kelurahan Kebagusan")["number"]
+    for number in (lamp, drain, same):
+        town.wait_for_report(number, lambda report: report["agency"] is not None)
+    assert town.act(lamp, "ask", note="Tiang nomor berapa?").status_code == 200
+    dewi.wait_for("Tiang nomor berapa?")
+    _wait_until_told(town, lamp, "unclear")
+    dewi.send("Tiang 17, depan masjid")
+    assert number_in(dewi.wait_for("ditambahkan ke laporan")) == lamp
+    assert town.wait_for_status(lamp, "waiting")["timeline"][-1]["action"] == "answer"
+
+    assert town.act(same, "merge", other=lamp).status_code == 200
+    for action, values in (("accept", {}), ("finish", {"note": "Lampu diganti.", "reason": "malam hari"}), ("validate", {})):
+        assert town.act(lamp, action, **values).status_code == 200
+    agus.wait_for(f"Laporan {same} selesai")
+    _wait_until_told(town, same, "done")
+    agus.send("BELUM")
+    agus.wait_for(f"Laporan {same} digabung dengan {lamp}; pesan Anda kami teruskan")
+    for citizen, number in ((dewi, lamp), (agus, same)):
+        citizen.wait_for(f"Laporan {number} dibuka lagi")
+    assert town.wait_for_status(lamp, "waiting")["timeline"][-1]["action"] == "reopen"
+
+
+def _wait_until_told(town: Town, number: str, status: str) -> None:
+    """Until the normalizer knows what the citizen was told."""
+    row = select(told.c.status).where(told.c.number == number)
+
+    def knows() -> bool:
+        with town.database() as database, database.read() as connection:
+            return connection.scalar(row) == status
+
+    wait_until(knows, PATIENCE_SECONDS, f"the normalizer is told that {number} is {status}")
 
 
 def test_a_long_sms_in_parts_is_one_report_and_two_citizens_are_never_mixed(town: Town) -> None:

@@ -61,7 +61,7 @@ NEEDS: Mapping[str, str] = {
     "reject": "`reason`",
     "merge": "`other`: the number of a report that is not itself merged",
     "unmerge": "nothing",
-    "reopen": "BELUM from the reporter, not later than the days of the pack",
+    "reopen": "BELUM from the reporter, or from one whose report was merged into this one; not later than the days of the pack",
 }
 
 

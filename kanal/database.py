@@ -27,6 +27,7 @@ from sqlalchemy import (
     bindparam,
     create_engine,
     event,
+    inspect,
     text,
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
@@ -60,11 +61,12 @@ class Database:
             raise SetupError("KANAL_DATABASE_URL is no address of a database") from None
 
     def create_tables(self, *tables: MetaData) -> None:
-        """Create what is missing. *Raises:* DatabaseAway."""
+        """Create what is missing. *Raises:* DatabaseAway; SetupError for a table that another version made."""
         with self.begin() as connection:
             self.exclusive(connection, "create-tables")
             for metadata in tables:
                 metadata.create_all(connection)
+                _check_columns(connection, metadata)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -86,6 +88,17 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+def _check_columns(connection: Connection, metadata: MetaData) -> None:
+    there = inspect(connection)
+    for table in metadata.sorted_tables:
+        missing = sorted(set(table.columns.keys()) - {column["name"] for column in there.get_columns(table.name)})
+        if missing:  # each statement would fail, and be tried again for ever as if the database were away
+            raise SetupError(
+                f"the table {table.name} has no {', '.join(missing)}: another version made it. "
+                "Those of the tracker are made anew by `kanal rebuild tracker`"
+            )
 
 
 def insert(connection: Connection, table: Table, rows: Rows) -> None:

@@ -303,7 +303,8 @@ class ReportUpdated(Event, frozen=True, kw_only=True):
 class ReporterTold(Event, frozen=True, kw_only=True):
     """A report came into a status, or left one, in which its reporter's next message means something else.
 
-    `unclear`: an officer's question waits, what comes may be its answer. `done`, `rejected`: it is closed.
+    `unclear`: an officer's question waits, what comes may be its answer. `done`, `rejected`: it is closed. Whoever reported the same
+    problem (a merged report) is told under his own number what became of the report that his one follows.
     """
 
     number: str
@@ -311,9 +312,9 @@ class ReporterTold(Event, frozen=True, kw_only=True):
     conversation: str
     """As in MessageReceived: where the reporter was told."""
     status: str
-    """After the change; a code of `kanal.status.LABELS`. Another than those named above = what was told before is over."""
+    """After the change, of the report that is followed; a code of `kanal.status.LABELS`. Another than those = it is over."""
     told_at: datetime
-    """The time of the change, UTC."""
+    """The time of the change, UTC; the notice goes out a little later."""
 
 
 class ReplyRequested(Event, frozen=True, kw_only=True):

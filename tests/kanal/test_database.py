@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, and_, select, text
 
 from kanal.database import Database, among, dump, insert_new, listed, put
-from kanal.errors import DatabaseAway
+from kanal.errors import DatabaseAway, SetupError
 
 metadata = MetaData()
 things = Table("things", metadata, Column("name", String, primary_key=True), Column("size", Integer, nullable=False))
@@ -100,6 +100,18 @@ def test_a_missing_table_is_away_not_a_crash_of_the_process(database: Database) 
     with pytest.raises(DatabaseAway) as error, database.read() as connection:
         connection.execute(text("SELECT * FROM nowhere WHERE x = 'rahasia'"))
     assert "rahasia" not in str(error.value)
+
+
+def test_a_table_that_another_version_made_is_refused_by_name(database: Database) -> None:
+    """Else every statement fails, and is tried again as if the database were away."""
+    newer = MetaData()
+    Table("deeds", newer, Column("key", String, primary_key=True), Column("count", Integer), Column("reason", String), Column("by", String))
+    older = MetaData()
+    Table("deeds", older, Column("key", String, primary_key=True), Column("count", Integer))
+    database.create_tables(older)
+    database.create_tables(older)
+    with pytest.raises(SetupError, match="deeds has no by, reason: another version made it"):
+        database.create_tables(newer)
 
 
 def test_writers_take_turns_and_lose_nothing(database: Database) -> None:

@@ -39,6 +39,7 @@ class NormalizerHandler:
         wanted = _wanted(inputs, readings)
         parts = tables.load_parts(connection, wanted.long_messages)
         wanted.senders.update(part.message.sender_key for part in parts)
+        wanted.conversations.update(part.message.conversation for part in parts)
         wanted.numbers.update(_mentioned_in_the_whole(inputs, parts, self._book.pack))
         return _State(tables.load(connection, wanted, parts), readings)
 
@@ -46,7 +47,7 @@ class NormalizerHandler:
         if isinstance(message.event, PartsExpired):
             return self._expire(message.event.long_message, message, state.memory)
         if isinstance(message.event, ReporterTold):
-            return _told(message.event)
+            return _remember_told(message.event)
         reading = state.readings.get(message.event_id) or _read_or_die(message.event, self._book.pack)
         if reading.message.part is not None:
             return self._part(message, reading, state.memory)
@@ -90,8 +91,12 @@ class NormalizerHandler:
         if not parts:
             return Decision(outcome="nothing-left")
         reading = read(rules.joined_message(parts), self._book.pack)
-        registered = rules.too_many(reading, memory, self._book) or rules.register(reading, self._book, incomplete=True)
-        outcome = _with_aliases(registered, parts)
+        settled = (
+            rules.too_many(reading, memory, self._book)
+            or rules.same_conversation(reading, memory, self._book)
+            or rules.register(reading, self._book, incomplete=True)
+        )
+        outcome = _with_aliases(settled, parts)
         closing = (
             rules.cut_short_change(parts, outcome.number, tables.seconds(timer.at)) if outcome.number else [tables.Joined(long_message)]
         )
@@ -99,7 +104,7 @@ class NormalizerHandler:
         return whole._replace(changes=[*whole.changes, *closing])
 
 
-def _told(event: ReporterTold) -> Decision:
+def _remember_told(event: ReporterTold) -> Decision:
     return Decision(changes=[tables.Told(event.conversation, event.number, event.status, tables.seconds(event.told_at))], outcome="told")
 
 

@@ -32,7 +32,7 @@ from kanal_normalizer.tables import (
     minutes_before,
     seconds,
 )
-from kanal_normalizer.understanding import Understanding
+from kanal_normalizer.understanding import OTHER, Understanding
 
 CONVERSATION_CHANNELS = frozenset({"sms"})
 """Channels without threads, where a further message within the set time goes on with the same report."""
@@ -73,7 +73,9 @@ def repeat(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
         return None
     if message.reply_to and _report_of(message.reply_to, memory) != seen.number:
         return None
-    if any(told.told_at > seen.seen_at and (told.status == "unclear" or told.number == seen.number) for told in _told(message, memory)):
+    if any(
+        told.told_at > seen.seen_at and (told.status == "unclear" or told.number == seen.number) for told in _told_before(message, memory)
+    ):
         return None  # said once more, it answers a question, or the problem is there again
     changes: list[Change] = [KnownNumber(message.number, seen.number, message.sender_key, seconds(message.received_at))]
     changes.append(_counted(message, seen.number))
@@ -129,7 +131,7 @@ def courtesy(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     message = reading.message
     if not reading.courtesy or message.always_new:
         return None
-    if reading.courtesy == "greeting" and (message.reply_to or _is_in_conversation(message, memory, book)):
+    if reading.courtesy == "greeting" and not reading.wants_new and (message.reply_to or _is_in_conversation(message, memory, book)):
         return None
     known = bool(message.reply_to or memory.reports_of.get(message.sender_key))
     hour = str(seconds(message.received_at) // 3_600)
@@ -148,7 +150,7 @@ def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     names_another = bool(reading.mentions or reading.asked_for)
     new = bool(book.understanding.emergency(reading.words) or book.understanding.area(reading.words).code)
     if not named and not names_another and mine and not new and (len(reading.words) <= 3 or reading.still_broken):
-        named = _latest_talked_of(message, memory) or mine[0]
+        named = _may_be_not_fixed(message, memory, book) or _latest_talked_of(message, memory) or mine[0]
     if not named and not names_another and not mine and len(reading.words) <= 2 and not reading.has_files:
         return _answered(message, "no reports of this sender", _reply(message, "no-reports", {}, ""))
     if not named:
@@ -177,13 +179,15 @@ def same_conversation(reading: Reading, memory: Memory, book: Book) -> Outcome |
     message = reading.message
     if reading.wants_new or message.channel not in CONVERSATION_CHANNELS or book.understanding.emergency(reading.words):
         return None
-    if _is_in_conversation(message, memory, book):
-        number, reason = _latest_talked_of(message, memory), f"same conversation within {book.pack.conversation_minutes} minutes"
-    else:
-        asked = [told for told in _told(message, memory) if told.status == "unclear"]
-        if not asked:
+    said, asked = memory.conversations.get(message.conversation), _question_that_waits(message, memory)
+    if asked is not None and (said is None or asked.told_at > said.last_at or not _is_recent(said.last_at, message, book)):
+        if not _is_recent(asked.told_at, message, book) and _is_a_whole_report(reading, book):
             return None
-        number, reason = max(asked, key=_when_told).number, "a question waits for its answer"
+        number, reason = asked.number, "a question waits for its answer"
+    elif said is not None and _is_recent(said.last_at, message, book):
+        number, reason = said.number, f"same conversation within {book.pack.conversation_minutes} minutes"
+    else:
+        return None
     return _appended(reading, number, "same-conversation", reason, book, memory, by_conversation=True)
 
 
@@ -337,7 +341,7 @@ def _appended(
     event = _appended_event(message, report, reading.masked, not_fixed=is_not_fixed)
     events = [Emit(topics.REPORTS, report, event, "appended")]
     if not is_not_fixed:  # to BELUM the tracker answers, for it knows whether the report can be reopened
-        values = {"number": report} | ({"conversation": "yes"} if by_conversation else {}) | _closed(message, report, memory)
+        values = {"number": report} | ({"conversation": "yes"} if by_conversation else {}) | _closed(report, memory)
         values |= {"emergency": book.pack.emergency_number} if book.understanding.emergency(reading.words) else {}
         events.append(_reply(message, "appended", values, report))
     elif book.understanding.emergency(reading.words):
@@ -438,22 +442,44 @@ def _is_of_sender(number: str, message: MessageReceived, memory: Memory) -> bool
 def _is_in_conversation(message: MessageReceived, memory: Memory, book: Book) -> bool:
     if message.channel not in CONVERSATION_CHANNELS:
         return False
-    return _latest_talk(message, memory).last_at >= minutes_before(message.received_at, book.pack.conversation_minutes)
+    said, asked = memory.conversations.get(message.conversation), _question_that_waits(message, memory)
+    latest = max(said.last_at if said else 0, asked.told_at if asked else 0)
+    return _is_recent(latest, message, book)
+
+
+def _is_recent(moment: int, message: MessageReceived, book: Book) -> bool:
+    return moment >= minutes_before(message.received_at, book.pack.conversation_minutes)
 
 
 def _latest_talked_of(message: MessageReceived, memory: Memory) -> str:
-    return _latest_talk(message, memory).number
+    conversation = memory.conversations.get(message.conversation)
+    return conversation.number if conversation else ""
 
 
-def _latest_talk(message: MessageReceived, memory: Memory) -> Conversation:
-    """What the conversation was last about, whoever spoke last."""
-    said = memory.conversations.get(message.conversation, Conversation(message.conversation, "", 0))
-    told = max(_told(message, memory), key=_when_told, default=None)
-    return Conversation(told.conversation, told.number, told.told_at) if told and told.told_at > said.last_at else said
+def _is_a_whole_report(reading: Reading, book: Book) -> bool:
+    """It says what and where: as an answer to an old question a new problem would go unnoticed."""
+    category, area = book.understanding.category(reading.words), book.understanding.area(reading.words)
+    return category.code != OTHER and bool(area.code)
 
 
-def _told(message: MessageReceived, memory: Memory) -> Iterable[Told]:
-    """What the sender knew when he wrote."""
+def _question_that_waits(message: MessageReceived, memory: Memory) -> Told | None:
+    """Of several the latest: the one that the citizen has read last."""
+    return max((told for told in _told_before(message, memory) if told.status == "unclear"), key=_when_told, default=None)
+
+
+def _may_be_not_fixed(message: MessageReceived, memory: Memory, book: Book) -> str:
+    """BELUM answers a question, or says of what is done that it is not: of a report in neither state it would say nothing."""
+    reopen_since = seconds(message.received_at) - book.pack.reopen_days * 86_400
+    fits = [
+        told
+        for told in _told_before(message, memory)
+        if told.status == "unclear" or (told.status == "done" and told.told_at >= reopen_since)
+    ]
+    return max(fits, key=_when_told).number if fits else ""
+
+
+def _told_before(message: MessageReceived, memory: Memory) -> Iterable[Told]:
+    """What the sender may have been told when he wrote."""
     now = seconds(message.received_at)
     return [told for told in memory.told.get(message.conversation, {}).values() if told.told_at <= now]
 
@@ -462,9 +488,9 @@ def _when_told(told: Told) -> tuple[int, str]:
     return told.told_at, told.number
 
 
-def _closed(message: MessageReceived, report: str, memory: Memory) -> dict[str, str]:
+def _closed(report: str, memory: Memory) -> dict[str, str]:
     """What the answer says of a report that nobody works on any longer."""
-    told = memory.told.get(message.conversation, {}).get(report)
+    told = memory.told_of.get(report)
     if told is None or told.status not in CLOSED:
         return {}
     return {"closed": "yes"} | ({"done": "yes"} if told.status == "done" else {})

@@ -38,6 +38,7 @@ told = Table(
     Column("number", String, primary_key=True),
     Column("status", String, nullable=False),
     Column("told_at", BigInteger, nullable=False),
+    Index("normalizer_told_by_number", "number"),
     **SMALL_ROWS,
 )
 """Reports of a conversation that are in a status of `kanal.status.TOLD`, as the tracker says."""
@@ -150,6 +151,8 @@ class Memory:
         self.conversations: dict[str, Conversation] = {}
         self.told: dict[str, dict[str, Told]] = {}
         """Conversation → its reports of which something was told, by number."""
+        self.told_of: dict[str, Told] = {}
+        """The same by number alone: a reporter may write from elsewhere."""
         self.texts: dict[tuple[str, str], SeenText] = {}
         self.seen: dict[str, dict[str, int]] = {}
         """Sender → hash of each of his texts → when it came last."""
@@ -167,8 +170,9 @@ class Memory:
                 self.conversations[change.conversation] = change
             case Told():
                 self.told.setdefault(change.conversation, {}).pop(change.number, None)
+                self.told_of.pop(change.number, None)
                 if change.status in TOLD:
-                    self.told[change.conversation][change.number] = change
+                    self.told[change.conversation][change.number] = self.told_of[change.number] = change
             case SeenText():
                 self.texts[change.sender_key, change.text_hash] = change
                 self.seen.setdefault(change.sender_key, {})[change.text_hash] = change.seen_at
@@ -199,6 +203,7 @@ _NUMBERS_OF_SENDERS = (
 )
 _CONVERSATIONS = select(conversations).where(among(conversations.c.conversation, "keys"))
 _TOLD = select(told).where(among(told.c.conversation, "keys"))
+_TOLD_OF = select(told).where(among(told.c.number, "keys"))
 _FORGET_TOLD = delete(told).where(told.c.conversation == bindparam("in_conversation"), told.c.number == bindparam("of_number"))
 _TEXTS = select(texts).where(among(texts.c.sender_key, "keys"))
 _CUT_SHORT = select(cut_short).where(among(cut_short.c.long_message, "keys"))
@@ -221,7 +226,7 @@ def load(connection: Connection, wanted: Wanted, waiting: Sequence[KeptPart]) ->
             mine.append(row.number)
     for row in _rows(connection, _CONVERSATIONS, wanted.conversations):
         memory.conversations[row.conversation] = Conversation(*row)
-    for row in _rows(connection, _TOLD, wanted.conversations):
+    for row in (*_rows(connection, _TOLD, wanted.conversations), *_rows(connection, _TOLD_OF, wanted.numbers)):
         memory.apply(Told(*row))
     for row in _rows(connection, _TEXTS, wanted.senders):
         memory.apply(SeenText(*row))

@@ -69,7 +69,8 @@ class ReportApi:
             check_bearer(self._staff_token, authorization)
         report, view = self._view(number, lang, staff=authorization is not None)
         if authorization is not None:
-            self._log.info("report_read_by_staff", number=report.number)
+            merged = [each["number"] for each in view["merged"]]
+            self._log.info("report_read_by_staff", number=report.number, merged=merged)
         return JSONResponse(view, headers={"Cache-Control": "no-store", "ETag": f'"{report.number}-{report.version}"'})
 
     async def act(self, number: str, request: Request, lang: str = "id") -> Response:
@@ -137,14 +138,13 @@ class ReportApi:
         with self._database.read() as connection:
             report = tables.find(connection, canonical)
             timeline = tables.timeline_of(connection, report.number) if report else []
-            messages = tables.messages_of(connection, report.number) if report and staff else []
-            others = tables.reported_too(connection, report.number) if report and staff else []
-            merged = {other: tables.messages_of(connection, other) for other in others}
+            merged = tables.reported_too(connection, report.number) if report and staff else []
+            messages = tables.messages_of(connection, [report.number, *merged]) if report and staff else {}
         if report is None:
             raise HttpError(404, "number-unknown", "this number is not known; if you have just received it, ask again in a few minutes")
         language = lang if lang in self._pack.languages else self._pack.languages[0]
         view = report_view(report, timeline, self._pack, language, staff=staff)
-        return report, view | staff_view(report, messages, merged) if staff else view
+        return report, view | staff_view(report, messages) if staff else view
 
 
 def _number(text: str, prefix: str, status: int) -> str:

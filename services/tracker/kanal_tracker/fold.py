@@ -190,7 +190,7 @@ def _appended(report: Report, event: ReportAppended, message: Input, state: Stat
     if event.not_fixed:
         then = _not_fixed(current, event, message, state, pack)
     elif current.status == "unclear" and event.sender_key == report.sender_key:
-        then = _by_reporter("answer", current, event, message, state, pack)
+        then = _requested(current, _request_of_reporter("answer", current.number, event, message), message, state, pack)
     else:
         then = Folded([], [], "appended")
     return Folded([*noted.events, *then.events], [*changes, *then.changes], then.outcome)
@@ -198,39 +198,50 @@ def _appended(report: Report, event: ReportAppended, message: Input, state: Stat
 
 def _not_fixed(report: Report, event: ReportAppended, message: Input, state: State, pack: Pack) -> Folded:
     if report.status == "unclear" and event.sender_key == report.sender_key:  # "Belum" answers "has anybody been there?"
-        answered = _by_reporter("answer", report, event, message, state, pack)
+        answered = _requested(report, _request_of_reporter("answer", report.number, event, message), message, state, pack)
         values = {"number": report.number}
         told = _reply("appended", values, report.number, event.channel, event.conversation, event.language, message)
         return Folded([*answered.events, told], answered.changes, answered.outcome)
-    if report.status == "merged" and event.sender_key == report.sender_key:
-        return _passed_on(report, event, message)
-    if report.status == "done" and event.sender_key == report.sender_key:
-        reopened = _by_reporter("reopen", report, event, message, state, pack)
-        if any(isinstance(change, Report) for change in reopened.changes):
-            return reopened
-    values = {"number": report.number, "status": report.status}
-    values |= {"too_late": "yes"} if report.status == "done" and event.sender_key == report.sender_key else {}
-    values |= {} if report.status in CLOSED else {"open": "yes"}
+    followed = report
+    if event.sender_key == report.sender_key:
+        followed = _followed(report, state)
+        request = _request_of_reporter("reopen", followed.number, event, message)
+        if isinstance(move(followed, request, _rules(pack)), Report):
+            if followed is report:
+                return _requested(report, request, message, state, pack)
+            return _passed_on(report, request, event, message)
+    values = {"number": report.number, "status": followed.status}
+    values |= {"other": followed.number} if followed is not report else {}
+    values |= {"too_late": "yes"} if followed.status == "done" and event.sender_key == report.sender_key else {}
+    values |= {} if followed.status in CLOSED else {"open": "yes"}
     answer = _reply("not-reopened", values, report.number, event.channel, event.conversation, event.language, message)
     return Folded([answer], [], "not-reopened")
 
 
-def _passed_on(report: Report, event: ReportAppended, message: Input) -> Folded:
-    """The problem is followed in another report: whether that can be reopened is decided there."""
-    main, action_id = report.merged_into, derive_id("reporter", message.event_id, "reopen")
-    request = UpdateRequested(number=main, action_id=action_id, action="reopen", by_role="reporter", requested_at=event.received_at)
-    values = {"number": report.number, "other": main}
+def _followed(report: Report, state: State) -> Report:
+    """The report that this one was merged into, over as many merges as there were; itself when they go in a circle or are not known."""
+    passed, main = {report.number}, report
+    while main.merged_into:
+        ahead = state.reports.get(main.merged_into)
+        if ahead is None or ahead.number in passed:
+            return report
+        passed.add(ahead.number)
+        main = ahead
+    return main
+
+
+def _passed_on(report: Report, request: UpdateRequested, event: ReportAppended, message: Input) -> Folded:
+    """The problem is followed in another report. Its own story has to say that it is open again, for a replay reads that alone."""
+    request = msgspec.structs.replace(request, other=report.number)
+    values = {"number": report.number, "other": request.number}
     told = _reply("passed-on", values, report.number, event.channel, event.conversation, event.language, message)
-    return Folded([Emit(topics.REPORTS, main, request, "reopen", action_id), told], [], "passed-on")
+    return Folded([Emit(topics.REPORTS, request.number, request, "reopen", request.action_id), told], [], "passed-on")
 
 
-def _by_reporter(action: str, report: Report, event: ReportAppended, message: Input, state: State, pack: Pack) -> Folded:
+def _request_of_reporter(action: str, number: str, event: ReportAppended, message: Input) -> UpdateRequested:
     """An action that a message of the reporter stands for."""
-    request = UpdateRequested(
-        number=report.number, action_id=derive_id("reporter", message.event_id, action), action=action, by_role="reporter",
-        requested_at=event.received_at,
-    )  # fmt: skip
-    return _requested(report, request, message, state, pack)
+    action_id = derive_id("reporter", message.event_id, action)
+    return UpdateRequested(number=number, action_id=action_id, action=action, by_role="reporter", requested_at=event.received_at)
 
 
 # Requested by people and clocks.
@@ -239,37 +250,41 @@ def _by_reporter(action: str, report: Report, event: ReportAppended, message: In
 def _requested(report: Report, request: UpdateRequested, message: Input, state: State, pack: Pack) -> Folded:
     if request.action_id in state.answers:
         return Folded([], [], "repeated-action")
-    parents = {agency.code: agency.parent for agency in pack.agencies.values()}
-    result = move(report, request, Rules(pack.reopen_days, parents))
+    result = move(report, request, _rules(pack))
     if isinstance(result, Refusal):
         answer = Answer(request.action_id, report.number, False, result.rule, result.message, report.version)
         refused = _updated(report, request.action, message, request, rule=result.rule)
         return Folded([Emit(topics.REPORT_UPDATED, report.number, refused, f"updated-{request.action}")], [answer], "refused")
     done = _changed(result, request.action, message, request=request, by_role=request.by_role, reason=request.reason)
     answer = Answer(request.action_id, report.number, True, "", "", result.version)
-    said = [*_notices(result, request, message, state), *_told(report, result, request, state)]
+    said = [*_notices(result, request, message, state), *_for_normalizer(report, result, request, state)]
     return Folded([*done.events, *said], [*done.changes, answer], request.action)
+
+
+def _rules(pack: Pack) -> Rules:
+    return Rules(pack.reopen_days, {agency.code: agency.parent for agency in pack.agencies.values()})
 
 
 def _notices(report: Report, request: UpdateRequested, message: Input, state: State) -> list[Emit]:
     kind = NOTICES.get(request.action)
     if kind is None:
         return []
-    told = [report, *_reported_too(report, state)] if kind in ("done", "reopened") else [report]
+    told = [report, *_reported_too(report, state)] if kind in ("done", "rejected", "reopened") else [report]
     return [_notice(kind, each, report, request, message) for each in told]
 
 
 def _reported_too(report: Report, state: State) -> list[Report]:
-    """Reports of the same problem: whoever sent one hears under his own number that it is done, or open again."""
+    """Reports of the same problem: whoever sent one hears under his own number that it is closed, or open again."""
     return [state.reports[number] for number in sorted(state.merged_into(report.number))]
 
 
-def _told(before: Report, after: Report, request: UpdateRequested, state: State) -> list[Emit]:
-    """For the normalizer, which could not tell an answer from a new report."""
+def _for_normalizer(before: Report, after: Report, request: UpdateRequested, state: State) -> list[Emit]:
+    """It could not tell an answer from a new report. Taken apart again, a report is no longer what was told of the one that it followed."""
     statuses = {before.status, after.status}
-    if len(statuses) == 1 or statuses.isdisjoint(TOLD):
+    if len(statuses) == 1 or (statuses.isdisjoint(TOLD) and before.status != "merged"):
         return []
-    told = [after, *_reported_too(after, state)] if "done" in statuses else [after]
+    # A question is asked of one reporter; of what is closed, or open again, all who reported the same were told.
+    told = [after, *_reported_too(after, state)] if statuses & TOLD & CLOSED else [after]
     return [
         Emit(
             topics.REPORTER_TOLD,
@@ -289,6 +304,9 @@ def _notice(kind: str, told: Report, report: Report, request: UpdateRequested, m
         values |= {"due": _due(report), "note": ""}
     if kind == "rejected":
         values["note"] = request.note or request.reason
+    if kind == "reopened":  # of those who are told only the one who said BELUM can tell what is not fixed
+        who, values["other"] = request.other or report.number, ""
+        values["tell"] = "yes" if told.number == who else ""
     given = {name: value for name, value in values.items() if value}
     return _reply(kind, given, told.number, told.channel, told.conversation, told.language, message)
 

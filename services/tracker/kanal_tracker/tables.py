@@ -1,6 +1,6 @@
 """The tracker's tables: a view of `reports` that can be emptied and folded anew. Reading and writing a batch at a time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -221,7 +221,7 @@ _KEY: BindParameter[str] = bindparam("key")
 _MAIN_NUMBER = select(aliases.c.number).where(aliases.c.alias == _KEY)
 _STATE = select(reports.c.state).where(reports.c.number == _KEY)
 _TIMELINE = select(timeline).where(timeline.c.number == _KEY).order_by(timeline.c.position)
-_MESSAGES = select(messages).where(messages.c.number == _KEY).order_by(messages.c.at)
+_MESSAGES = select(messages).where(among(messages.c.number, "numbers")).order_by(messages.c.at)
 _ACTION = select(actions).where(actions.c.action_id == _KEY)
 
 
@@ -254,13 +254,14 @@ class _NamedByParked(msgspec.Struct):
 
 
 def _load_reports(connection: Connection, state: State, numbers: set[str]) -> None:
-    """The reports of these numbers, and all that are merged into them, over as many steps as people have merged."""
-    ahead = numbers
+    """The reports of these numbers, all that are merged into them and all that they follow, over as many steps as people have merged."""
+    ahead, asked = numbers, set[str]()
     while ahead:
+        asked |= ahead
         found = [_decode_report(state) for state in connection.scalars(_STATES, {"numbers": listed(ahead)})]
-        ahead = {report.number for report in found if report.merged_into in ahead and report.number not in state.reports} - ahead
         for report in found:
             state.apply(report)
+        ahead = ({report.number for report in found} | {report.merged_into for report in found if report.merged_into}) - asked
 
 
 def save(connection: Connection, changes: Sequence[Change]) -> None:
@@ -296,9 +297,12 @@ def timeline_of(connection: Connection, number: str) -> list[Entry]:
     return [Entry(*row) for row in connection.execute(_TIMELINE, {"key": number})]
 
 
-def messages_of(connection: Connection, number: str) -> list[Message]:
-    """The reporter's messages, oldest first."""
-    return [Message(*row) for row in connection.execute(_MESSAGES, {"key": number})]
+def messages_of(connection: Connection, numbers: Sequence[str]) -> dict[str, list[Message]]:
+    """The messages of each report, oldest first."""
+    found: dict[str, list[Message]] = {number: [] for number in numbers}
+    for row in connection.execute(_MESSAGES, {"numbers": listed(found)}):
+        found[row.number].append(Message(*row))
+    return found
 
 
 def answer_to(connection: Connection, action_id: str) -> Answer | None:
@@ -319,10 +323,10 @@ def parked_before(connection: Connection, moment: datetime) -> list[ParkedEvent]
     return [_decode_parked(row.event) for row in connection.execute(select(parked.c.event).where(old))]
 
 
-def empty(connection: Connection, tables: Iterable[Table] = VIEW) -> None:
-    """Forget the view, to fold it anew."""
-    for table in tables:
-        connection.execute(delete(table))
+def empty(connection: Connection) -> None:
+    """Forget the view, to fold it anew; also tables that an older version made otherwise."""
+    metadata.drop_all(connection, VIEW)
+    metadata.create_all(connection, VIEW)
 
 
 def _report_row(report: Report) -> tuple[object, ...]:

@@ -38,13 +38,13 @@ def report_view(report: Report, timeline: Sequence[Entry], pack: Pack, language:
     }  # fmt: skip
 
 
-def staff_view(report: Report, messages: Sequence[Message], merged: Mapping[str, Sequence[Message]]) -> dict[str, Any]:
+def staff_view(report: Report, messages: Mapping[str, Sequence[Message]]) -> dict[str, Any]:
     """What staff see besides: whether somebody is in danger, every message of the reporter, and those of reports merged into this one."""
     return {
         "emergency": report.emergency,
         "to_dispatcher": report.to_dispatcher,
-        "messages": _shown(messages),
-        "merged": [{"number": number, "messages": _shown(theirs)} for number, theirs in merged.items()],
+        "messages": _shown(messages[report.number]),
+        "merged": [{"number": number, "messages": _shown(theirs)} for number, theirs in messages.items() if number != report.number],
     }
 
 

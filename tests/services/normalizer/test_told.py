@@ -2,7 +2,7 @@
 
 import pytest
 
-from kanal.events import ReplyRequested, ReportAppended, ReporterTold
+from kanal.events import Part, ReplyRequested, ReportAppended, ReporterTold
 from kanal.testing import BUNGA, an_input, later, message, number
 
 from .driver import Normalizer, Said
@@ -42,6 +42,27 @@ def test_what_follows_a_new_report_at_once_belongs_to_that_and_not_to_an_older_q
     assert settle(message("place", text="Di Cikini", received_at=later(DAYS + 3)), memory).number == number("today")
 
 
+def test_a_question_goes_before_what_was_closed_since() -> None:
+    """ "Tiang 17" says nothing about the report that is done."""
+    memory = told(SECOND.number, "done", 25, told(FIRST.number, "unclear", 20, after(FIRST, SECOND)))
+    assert settle(message("answer", text="Tiang 17", received_at=later(27)), memory).number == FIRST.number
+
+
+@pytest.mark.parametrize(("minutes", "outcome"), [(12, "appended"), (DAYS, "registered")])
+def test_a_whole_report_long_after_the_question_is_a_report(minutes: float, outcome: str) -> None:
+    """What and where: a new problem must not go unnoticed as the answer to an old question. At once it may be the answer."""
+    memory = told(FIRST.number, "unclear", 10, after(FIRST))
+    assert settle(message("other", text="Got mampet di kelurahan Cikini", received_at=later(minutes)), memory).outcome == outcome
+
+
+@pytest.mark.parametrize("status", ["done", "rejected"])
+@pytest.mark.parametrize("text", ["Got mampet di kelurahan Cikini", "Lampunya masih mati", "Sampah menumpuk"])
+def test_what_comes_after_a_report_was_closed_is_a_new_one(text: str, status: str) -> None:
+    """It would disappear in a report that nobody works on; BELUM is how to say that it is not fixed."""
+    memory = told(FIRST.number, status, DAYS, after(FIRST))
+    assert settle(message("other", text=text, received_at=later(DAYS + 5)), memory).outcome == "registered"
+
+
 def test_of_two_questions_the_later_is_answered() -> None:
     """It is the one that the citizen has read last."""
     memory = told(SECOND.number, "unclear", 10, told(FIRST.number, "unclear", 20, after(FIRST, SECOND)))
@@ -78,11 +99,24 @@ def test_the_same_words_after_it_was_closed_are_no_repeat() -> None:
     assert Said(outcome.events).only(ReplyRequested).values["done"] == "yes"
 
 
-def test_belum_is_about_the_report_that_the_citizen_was_told_of_last() -> None:
-    """Two reports: the older is done, the newer was talked of last."""
-    memory = told(FIRST.number, "done", 60, after(FIRST, SECOND))
-    outcome = settle(message("belum", text="BELUM", received_at=later(3 * DAYS)), memory)
-    assert (outcome.rule, outcome.number) == ("not-fixed", FIRST.number)
+@pytest.mark.parametrize(
+    ("statuses", "days", "of"),
+    [
+        pytest.param({1: "done"}, 3, "first", id="done"),
+        pytest.param({1: "unclear"}, 3, "first", id="asked"),
+        pytest.param({1: "done"}, 15, "second", id="too-late-to-reopen"),
+        pytest.param({1: "rejected"}, 3, "second", id="rejected"),
+        pytest.param({}, 3, "second", id="nothing-told"),
+    ],
+)
+@pytest.mark.parametrize("told_before", [True, False], ids=["told-before-the-second-report", "told-after-it"])
+def test_belum_is_about_the_report_in_which_it_says_something(statuses: dict[int, str], days: int, of: str, told_before: bool) -> None:
+    """Two reports: of the older he was told, the newer was talked of last and is neither done nor asked about."""
+    memory = after(FIRST, SECOND)
+    for status in statuses.values():
+        memory = told(FIRST.number, status, 1 if told_before else 60, memory)
+    outcome = settle(message("belum", text="BELUM", received_at=later(days * DAYS)), memory)
+    assert (outcome.rule, outcome.number) == ("not-fixed", number(of))
 
 
 @pytest.mark.parametrize(
@@ -100,6 +134,19 @@ def test_what_was_written_before_it_was_told_is_not_about_it() -> None:
     """It lay in the journal meanwhile."""
     memory = told(FIRST.number, "unclear", 60, after(FIRST))
     assert settle(message("before", text="Got mampet", received_at=later(50)), memory).outcome == "registered"
+
+
+def test_it_is_told_also_to_who_writes_from_elsewhere() -> None:
+    """Each mail thread is a conversation of its own: here the number tells what it is about."""
+    memory = told(FIRST.number, "done", 5, after(FIRST))
+    arrived = message("more", text=f"Masih mati {FIRST.number}", conversation="another", received_at=later(30))
+    assert Said(settle(arrived, memory).events).only(ReplyRequested).values["closed"] == "yes"
+
+
+def test_lapor_alone_is_no_report_even_in_a_conversation() -> None:
+    """We say "begin with LAPOR": who sends that word first and then the rest is told how."""
+    outcome = settle(message("word", text="LAPOR", received_at=later(3)), after(FIRST))
+    assert (outcome.rule, [emit.role for emit in outcome.events]) == ("courtesy", ["how-to-report"])
 
 
 # In the tables.
@@ -129,3 +176,20 @@ def test_of_what_is_told_in_one_batch_the_last_is_kept(normalizer: Normalizer) -
     events = [reporter_told("unclear", 1), reporter_told("waiting", 2), reporter_told("waiting", 1, "2"), reporter_told("done", 3, "2")]
     normalizer.handle([an_input(event) for event in events])
     assert [row[1:3] for row in normalizer.rows()["normalizer_told"]] == [(number("2"), "done")]
+
+
+def test_a_report_is_known_to_be_closed_from_another_conversation_too(normalizer: Normalizer) -> None:
+    """Looked up by the number that is named."""
+    normalizer.take(FIRST)
+    normalizer.handle([an_input(reporter_told("done", 10))])
+    arrived = message("more", text=f"Masih mati {FIRST.number}", conversation="another", received_at=later(30))
+    assert normalizer.take(arrived).only(ReplyRequested).values == {"number": FIRST.number, "closed": "yes", "done": "yes"}
+
+
+def test_an_answer_of_which_a_part_got_lost_reaches_the_report(normalizer: Normalizer) -> None:
+    """It is not a report of its own because the telephone network lost a piece of it."""
+    normalizer.take(FIRST)
+    normalizer.handle([an_input(reporter_told("unclear", 10))])
+    half = message("half", text="Tiang nomor 17, ", part=Part(reference="7", number=1, total=2), received_at=later(DAYS))
+    normalizer.take(half)
+    assert normalizer.timers(later(DAYS + 60)).only(ReportAppended).number == FIRST.number

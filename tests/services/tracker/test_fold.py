@@ -284,17 +284,50 @@ def test_belum_on_a_merged_report_is_asked_of_the_one_that_it_follows(folding: F
     assert [(emit.topic, emit.key) for emit in folding.emitted if emit.event is request] == [(topics.REPORTS, number("1"))]
     reopened = folding.fold(request)
     assert folding.report("1").status == "waiting"
-    assert {(reply.kind, reply.number) for reply in reopened.replies} == {("reopened", number("1")), ("reopened", number("2"))}
+    assert {(reply.kind, reply.number, reply.values.get("tell")) for reply in reopened.replies} == {
+        ("reopened", number("1"), None),
+        ("reopened", number("2"), "yes"),
+    }
     assert folding.fold(request).all == []
 
 
-def test_belum_on_a_merged_report_cannot_reopen_what_is_not_done(folding: Folding) -> None:
-    """Nor can a stranger."""
+def test_belum_is_passed_on_over_as_many_merges_as_there_were(folding: Folding) -> None:
+    """3 into 2, then 2 into 1."""
+    folding.fold(registered("1"), registered("2"), registered("3", sender=BUNGA))
+    folding.fold(requested("merge", "3", other=number("2")), requested("merge", "2", other=number("1")))
+    folding.fold(requested("accept"), requested("finish"), requested("validate"))
+    told = folding.fold(belum("3", sender=BUNGA))
+    assert [event.number for event in told.all if isinstance(event, UpdateRequested)] == [number("1")]
+
+
+def test_reports_merged_in_a_circle_stop_nothing(folding: Folding) -> None:
+    """Two officers at the same moment: neither can be reopened, and nothing goes round for ever."""
+    folding.fold(registered("1"), registered("2"), requested("merge", "1", other=number("2")), requested("merge", "2", other=number("1")))
+    told = folding.fold(belum("1"))
+    assert [(reply.kind, reply.values["status"]) for reply in told.replies] == [("not-reopened", "merged")]
+
+
+@pytest.mark.parametrize(
+    ("actions", "sender", "later_by", "said"),
+    [
+        pytest.param([], BUNGA, timedelta(0), {"status": "waiting", "other": number("1"), "open": "yes"}, id="open"),
+        pytest.param(["reject"], BUNGA, timedelta(0), {"status": "rejected", "other": number("1")}, id="rejected"),
+        pytest.param(
+            ["accept", "finish", "validate"], BUNGA, timedelta(days=15), {"status": "done", "other": number("1"), "too_late": "yes"},
+            id="too late",
+        ),
+        pytest.param(["accept", "finish", "validate"], ADI, timedelta(0), {"status": "merged"}, id="a stranger"),
+    ],
+)  # fmt: skip
+def test_belum_on_a_merged_report_that_reopens_nothing_is_answered_with_what_became_of_the_other(
+    folding: Folding, actions: list[str], sender: str, later_by: timedelta, said: dict[str, str]
+) -> None:
+    """ "Passed on" without a further word would be no answer."""
     folding.fold(registered("1"), registered("2", sender=BUNGA), requested("merge", "2", other=number("1")))
-    (request,) = [event for event in folding.fold(belum("2", sender=BUNGA)).all if isinstance(event, UpdateRequested)]
-    assert folding.fold(request).kinds == []
-    assert folding.report("1").status == "waiting"
-    assert folding.fold(belum("2", "of a stranger", sender=ADI)).kinds == ["not-reopened"]
+    folding.fold(*(requested(action) for action in actions))
+    told = folding.fold(belum("2", sender=sender, received_at=later(20) + later_by))
+    assert [(reply.kind, reply.values) for reply in told.replies] == [("not-reopened", {"number": number("2")} | said)]
+    assert not any(isinstance(event, UpdateRequested) for event in told.all)
 
 
 # What the normalizer must know.
@@ -327,6 +360,14 @@ def test_the_normalizer_is_told_of_all_who_reported_the_same(folding: Folding) -
         }
         ids = [emit.event_id or emit.role for emit in folding.emitted]
         assert len(ids) == len(set(ids))
+
+
+def test_the_normalizer_forgets_what_was_told_of_a_report_that_is_taken_apart_again(folding: Folding) -> None:
+    """It is open, and was told to be done like the one that it followed."""
+    folding.fold(registered("1"), registered("2"), requested("merge", "2", other=number("1")))
+    folding.fold(requested("accept"), requested("finish"), requested("validate"))
+    told = folding.fold(requested("unmerge", "2")).to_normalizer
+    assert [(each.number, each.status) for each in told] == [(number("2"), "waiting")]
 
 
 def test_belum_twice_reopens_once(folding: Folding) -> None:

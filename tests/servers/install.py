@@ -1,6 +1,6 @@
 """Puts the servers of the tests on this machine: Debian packages, and Apache Kafka's jars by Maven.
 
-`python -m tests.servers.install [--only kafka,postgres,nginx,postfix,faketime]`; a call that finds everything changes nothing.
+`python -m tests.servers.install [--only kafka,postgres,nginx,postfix]`; a call that finds everything changes nothing.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-PARTS = ("kafka", "postgres", "nginx", "postfix", "faketime")
+PARTS = ("kafka", "postgres", "nginx", "postfix")
 OLDEST_JAVA = 17
 
 _POM = Path(__file__).with_name("pom.xml")
@@ -57,7 +57,6 @@ def missing_packages(parts: Sequence[str] = PARTS) -> list[str]:
         "postgres": {"postgresql": bool(_postgres_folders())},
         "nginx": {"nginx-light": bool(_program("nginx"))},
         "postfix": {"postfix": bool(_program("postfix"))},
-        "faketime": {"libfaketime": faketime_library() is not None},
     }
     return sorted(package for part in parts for package, here in present[part].items() if not here)
 
@@ -79,11 +78,6 @@ def postgres_programs() -> Path:
 
 
 _ADVICE = "run: python -m tests.servers.install"
-
-
-def faketime_library() -> Path | None:
-    """What gives a process another clock when it is preloaded; None when it is not here."""
-    return next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
 def _program(name: str) -> str | None:

@@ -31,12 +31,14 @@ class KanalProcess(Server):
         self.name = name
         self.environment = dict(environment)
         """Of the next start."""
+        self.run_by: Sequence[str] = ()
+        """A module that runs the service's module at the next start, with its arguments."""
 
     def launch(self) -> Child:
         module = ["kanal_all_in_one", "up"] if self.name == "kanal" else [f"kanal_{self.name.replace('-', '_')}"]
         given = {"PYTHONUNBUFFERED": "1", "KANAL_HTTP_PORT": str(self.port), "KANAL_FAIL_POINT": str(self._fail_point)}
         environment = {**os.environ, **self.environment, **given}
-        return Child([sys.executable, "-m", *module], self.log, env=environment, cwd=PROJECT)
+        return Child([sys.executable, "-m", *self.run_by, *module], self.log, env=environment, cwd=PROJECT)
 
     @property
     def log(self) -> Path:

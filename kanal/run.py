@@ -142,7 +142,8 @@ class Process:
             self._server.run()
         except SystemExit:  # uvicorn's way of saying that the port is taken
             self._failed = True
-            _not_started(self._service.name, f"KANAL_HTTP_PORT: port {self._settings.http_port} is taken or not allowed")
+            where = f"{self._settings.http_host}:{self._settings.http_port}"
+            _not_started(self._service.name, f"KANAL_HTTP_HOST, KANAL_HTTP_PORT: {where} is taken, not allowed or not here")
         self._end(threads)
         return 1 if self._failed else 0
 

@@ -93,10 +93,10 @@ class Database:
 def _check_columns(connection: Connection, metadata: MetaData) -> None:
     there = inspect(connection)
     for table in metadata.sorted_tables:
-        missing = sorted(set(table.columns.keys()) - {column["name"] for column in there.get_columns(table.name)})
-        if missing:  # each statement would fail, and be tried again for ever as if the database were away
+        other = sorted(set(table.columns.keys()) ^ {column["name"] for column in there.get_columns(table.name)})
+        if other:  # each statement would fail, and be tried again for ever as if the database were away
             raise SetupError(
-                f"the table {table.name} has no {', '.join(missing)}: another version made it. "
+                f"the table {table.name} was made by another version, with or without {', '.join(other)}. "
                 "Those of the tracker are made anew by `kanal rebuild tracker`"
             )
 

@@ -1,6 +1,8 @@
 """T10: clocks that are an hour wrong, and that are set right between two starts. Only the wall clock."""
 
+import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from tests.faults.harness import Fault, Run
 from tests.faults.traffic import Habits
@@ -28,10 +30,18 @@ def _off(run: Run, processes: Sequence[KanalProcess]) -> None:
         for process in processes:
             process.run_by = ("tests.faults.wrong_clock", str(seconds))
             process.restart()
+            off = (_last_word(process) - datetime.now(UTC)).total_seconds()
+            assert abs(off - seconds) < HOUR / 2, f"the clock of {process} is not wrong"
         traffic.wait_for(len(run.ledger.sent) + 5)
         for process in processes:
             process.run_by = ()
             process.restart()
+
+
+def _last_word(process: KanalProcess) -> datetime:
+    """When it logged last, by its own clock."""
+    lines = [json.loads(line) for line in process.log.read_text().splitlines() if line.startswith("{")]
+    return datetime.fromisoformat(lines[-1]["timestamp"])
 
 
 ONE = "The clock of one service is an hour before or behind, and is set right later"

@@ -31,7 +31,7 @@ soak that did this fault, its longest in all. A run that failed is named with it
 
     KANAL_FAULT_SEED=SEED python -m tests.faults.soak --rounds 1 --mode MODE --fault "NAME\""""
 
-CAUSES = """In none of them did the checker find anything lost or doubled; the run itself could not be brought to its end.
+CAUSES = """These runs could not be brought to their end, so the checker has not looked at them; all others it has.
 
 - **zombie** (three, 2026-11-24): the citizens had written everything before the member that was to be frozen got a batch. They write
   for a minute now.

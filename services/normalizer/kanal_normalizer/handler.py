@@ -47,7 +47,7 @@ class NormalizerHandler:
         if isinstance(message.event, PartsExpired):
             return self._expire(message.event.long_message, message, state.memory)
         if isinstance(message.event, ReporterTold):
-            return _remember_told(message.event)
+            return _remember_told(message.event, state.memory)
         reading = state.readings.get(message.event_id) or _read_or_die(message.event, self._book.pack)
         if reading.message.part is not None:
             return self._part(message, reading, state.memory)
@@ -93,7 +93,7 @@ class NormalizerHandler:
         reading = read(rules.joined_message(parts), self._book.pack)
         settled = (
             rules.too_many(reading, memory, self._book)
-            or rules.same_conversation(reading, memory, self._book)
+            or rules.answer_to_question(reading, memory, self._book)
             or rules.register(reading, self._book, incomplete=True)
         )
         outcome = _with_aliases(settled, parts)
@@ -104,8 +104,12 @@ class NormalizerHandler:
         return whole._replace(changes=[*whole.changes, *closing])
 
 
-def _remember_told(event: ReporterTold) -> Decision:
-    return Decision(changes=[tables.Told(event.conversation, event.number, event.status, tables.seconds(event.told_at))], outcome="told")
+def _remember_told(event: ReporterTold, memory: Memory) -> Decision:
+    """The later counts: of a merged report it is told by its own story and by that of the report that it follows."""
+    before, at = memory.told.get(event.number), tables.seconds(event.told_at)
+    if before is not None and before.told_at > at:
+        return Decision(outcome="told-before")
+    return Decision(changes=[tables.Told(event.number, event.conversation, event.status, at)], outcome="told")
 
 
 class _State(msgspec.Struct):
@@ -171,6 +175,7 @@ def _wanted(inputs: Sequence[Input], readings: Mapping[str, Reading | None]) -> 
         if message.part is not None:
             wanted.long_messages.add(rules.long_message_key(message))
     wanted.long_messages.update(each.event.long_message for each in inputs if isinstance(each.event, PartsExpired))
+    wanted.numbers.update(each.event.number for each in inputs if isinstance(each.event, ReporterTold))
     return wanted
 
 

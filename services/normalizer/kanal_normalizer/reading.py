@@ -86,8 +86,8 @@ class Reading(NamedTuple):
     """And behind BELUM stands nothing, or that something is still so."""
     has_files: bool
     """Something was sent with it; not only its own original, which is kept sealed."""
-    courtesy: Literal["", "thanks", "greeting"]
-    """When it says nothing else. LAPOR alone is like a greeting."""
+    courtesy: Literal["", "thanks", "greeting", "new"]
+    """When it says nothing else; `new` = LAPOR alone."""
     wants_new: bool
     """Begins with LAPOR: a report of its own, whatever came before."""
 
@@ -115,7 +115,7 @@ def read(message: MessageReceived, pack: Pack) -> Reading:
         says_not_fixed=bool(not_fixed) and (len(words) <= 40 or bool(mentions)),
         still_broken=bool(not_fixed) and _says_still_broken(words_of(_NOT_FIXED.sub("", rest, count=1))),
         has_files=has_files(message),
-        courtesy=_courtesy(words) if not has_files(message) else "",
+        courtesy=_courtesy(words, words_of(_NEW.sub("", text)) if _NEW.match(text) else None) if not has_files(message) else "",
         wants_new=bool(_NEW.match(text)) or message.always_new,
     )
 
@@ -129,7 +129,10 @@ def _says_still_broken(behind: Sequence[str]) -> bool:
     return not behind or not STILL_BROKEN.isdisjoint(behind)
 
 
-def _courtesy(words: Sequence[str]) -> Literal["", "thanks", "greeting"]:
+def _courtesy(words: Sequence[str], behind_new: Sequence[str] | None) -> Literal["", "thanks", "greeting", "new"]:
+    """`behind_new` = what stands behind LAPOR; None without it."""
+    if behind_new is not None and _BESIDES_A_COMMAND.issuperset(behind_new):
+        return "new"
     if len(words) > 8 or not _COURTESY.issuperset(words):
         return ""
     if not _THANKS.isdisjoint(words):

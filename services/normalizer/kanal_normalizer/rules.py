@@ -1,7 +1,7 @@
 """The rule book: a chain of small rules, the first that applies decides and gives its reason. Pure.
 
 Order: part of a longer SMS · repeat · automatic mail · too many · courtesy · status question · not fixed · follow-up ·
-same conversation · new report.
+same conversation · answer to a question · new report.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -73,10 +73,8 @@ def repeat(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
         return None
     if message.reply_to and _report_of(message.reply_to, memory) != seen.number:
         return None
-    if any(
-        told.told_at > seen.seen_at and (told.status == "unclear" or told.number == seen.number) for told in _told_before(message, memory)
-    ):
-        return None  # said once more, it answers a question, or the problem is there again
+    if any(_makes_it_new(told, seen, reading, book) for told in _told_before(message, memory)):
+        return None
     changes: list[Change] = [KnownNumber(message.number, seen.number, message.sender_key, seconds(message.received_at))]
     changes.append(_counted(message, seen.number))
     reason = f"same text within {book.pack.repeat_minutes} minutes"
@@ -131,13 +129,16 @@ def courtesy(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     message = reading.message
     if not reading.courtesy or message.always_new:
         return None
-    if reading.courtesy == "greeting" and not reading.wants_new and (message.reply_to or _is_in_conversation(message, memory, book)):
+    if reading.courtesy == "greeting" and (message.reply_to or _is_in_conversation(message, memory, book)):
         return None
     known = bool(message.reply_to or memory.reports_of.get(message.sender_key))
     hour = str(seconds(message.received_at) // 3_600)
     answer = _reply(message, "how-to-report", {}, "", answers=derive_id("how-to-report", message.sender_key, hour))
     answers = () if known and reading.courtesy == "thanks" else (answer,)
-    return Outcome("ignored", "courtesy", f"{reading.courtesy} and nothing else", "", answers, [_counted(message, "")])
+    changes: list[Change] = [_counted(message, "")]
+    if reading.courtesy == "new":  # what comes next is the report that was announced
+        changes.append(Conversation(message.conversation, "", seconds(message.received_at)))
+    return Outcome("ignored", "courtesy", f"{reading.courtesy} and nothing else", "", answers, changes)
 
 
 def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
@@ -172,23 +173,26 @@ def follow_up(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
 
 
 def same_conversation(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
-    """Where there are no threads, what comes within the set time goes on with the same report, and later it answers an open question.
-
-    Danger is a report of its own.
-    """
+    """Where there are no threads, what comes within the set time goes on with the same report. Danger is a report of its own."""
     message = reading.message
-    if reading.wants_new or message.channel not in CONVERSATION_CHANNELS or book.understanding.emergency(reading.words):
+    said, asked = _said_last(message, memory), _question_that_waits(message, memory)
+    if said is None or not _is_recent(said.last_at, message, book) or (asked is not None and asked.told_at > said.last_at):
         return None
-    said, asked = memory.conversations.get(message.conversation), _question_that_waits(message, memory)
-    if asked is not None and (said is None or asked.told_at > said.last_at or not _is_recent(said.last_at, message, book)):
-        if not _is_recent(asked.told_at, message, book) and _is_a_whole_report(reading, book):
-            return None
-        number, reason = asked.number, "a question waits for its answer"
-    elif said is not None and _is_recent(said.last_at, message, book):
-        number, reason = said.number, f"same conversation within {book.pack.conversation_minutes} minutes"
-    else:
+    # A closed report is over: what it does not say by BELUM or the number would be read by nobody.
+    if _opens_its_own(reading, memory, book) or _is_closed(said.number, memory):
         return None
-    return _appended(reading, number, "same-conversation", reason, book, memory, by_conversation=True)
+    reason = f"same conversation within {book.pack.conversation_minutes} minutes"
+    return _appended(reading, said.number, "same-conversation", reason, book, memory, by_conversation=True)
+
+
+def answer_to_question(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
+    """Where there are no threads, an officer's question waits for what comes next, however late. Danger is a report of its own."""
+    asked = _question_that_waits(reading.message, memory)
+    if asked is None or _opens_its_own(reading, memory, book):
+        return None
+    if not _is_recent(asked.told_at, reading.message, book) and _is_a_whole_report(reading, book):
+        return None
+    return _appended(reading, asked.number, "answer-to-question", "a question waits for its answer", book, memory, by_conversation=True)
 
 
 def new_report(reading: Reading, memory: Memory, book: Book) -> Outcome:
@@ -196,7 +200,9 @@ def new_report(reading: Reading, memory: Memory, book: Book) -> Outcome:
     return register(reading, book, incomplete=False)
 
 
-RULES: Sequence[Rule] = (repeat, automatic_mail, too_many, courtesy, status_question, not_fixed, follow_up, same_conversation, new_report)
+RULES: Sequence[Rule] = (
+    repeat, automatic_mail, too_many, courtesy, status_question, not_fixed, follow_up, same_conversation, answer_to_question, new_report,
+)  # fmt: skip
 
 
 def settle(reading: Reading, memory: Memory, book: Book) -> Outcome:
@@ -341,7 +347,7 @@ def _appended(
     event = _appended_event(message, report, reading.masked, not_fixed=is_not_fixed)
     events = [Emit(topics.REPORTS, report, event, "appended")]
     if not is_not_fixed:  # to BELUM the tracker answers, for it knows whether the report can be reopened
-        values = {"number": report} | ({"conversation": "yes"} if by_conversation else {}) | _closed(report, memory)
+        values = {"number": report} | ({"conversation": "yes"} if by_conversation else {}) | _closed(report, message, memory, book)
         values |= {"emergency": book.pack.emergency_number} if book.understanding.emergency(reading.words) else {}
         events.append(_reply(message, "appended", values, report))
     elif book.understanding.emergency(reading.words):
@@ -442,9 +448,23 @@ def _is_of_sender(number: str, message: MessageReceived, memory: Memory) -> bool
 def _is_in_conversation(message: MessageReceived, memory: Memory, book: Book) -> bool:
     if message.channel not in CONVERSATION_CHANNELS:
         return False
-    said, asked = memory.conversations.get(message.conversation), _question_that_waits(message, memory)
+    said, asked = _said_last(message, memory), _question_that_waits(message, memory)
     latest = max(said.last_at if said else 0, asked.told_at if asked else 0)
     return _is_recent(latest, message, book)
+
+
+def _said_last(message: MessageReceived, memory: Memory) -> Conversation | None:
+    """What the citizen wrote of last; nothing, when that was "LAPOR" alone."""
+    said = memory.conversations.get(message.conversation)
+    return said if said is not None and said.number else None
+
+
+def _opens_its_own(reading: Reading, memory: Memory, book: Book) -> bool:
+    """LAPOR, now or in the message before, and danger; and any message where there are threads."""
+    message, said = reading.message, memory.conversations.get(reading.message.conversation)
+    announced = said is not None and not said.number and _is_recent(said.last_at, message, book)
+    emergency = book.understanding.emergency(reading.words)
+    return reading.wants_new or announced or message.channel not in CONVERSATION_CHANNELS or bool(emergency)
 
 
 def _is_recent(moment: int, message: MessageReceived, book: Book) -> bool:
@@ -463,34 +483,47 @@ def _is_a_whole_report(reading: Reading, book: Book) -> bool:
 
 
 def _question_that_waits(message: MessageReceived, memory: Memory) -> Told | None:
-    """Of several the latest: the one that the citizen has read last."""
-    return max((told for told in _told_before(message, memory) if told.status == "unclear"), key=_when_told, default=None)
+    """Asked in this conversation; of several the latest: the one that the citizen has read last."""
+    here = (told for told in _told_before(message, memory) if told.conversation == message.conversation)
+    return max((told for told in here if told.status == "unclear"), key=_when_told, default=None)
+
+
+def _makes_it_new(told: Told, seen: SeenText, reading: Reading, book: Book) -> bool:
+    """Said once more, the same words answer a question ("sudah"), or the problem is there again. A phone's repeat does neither."""
+    if told.told_at <= seen.seen_at:
+        return False
+    if told.status == "unclear":
+        return not reading.wants_new and not _is_a_whole_report(reading, book)
+    return told.status in CLOSED and told.number == seen.number
 
 
 def _may_be_not_fixed(message: MessageReceived, memory: Memory, book: Book) -> str:
     """BELUM answers a question, or says of what is done that it is not: of a report in neither state it would say nothing."""
-    reopen_since = seconds(message.received_at) - book.pack.reopen_days * 86_400
-    fits = [
-        told
-        for told in _told_before(message, memory)
-        if told.status == "unclear" or (told.status == "done" and told.told_at >= reopen_since)
-    ]
+    fits = [told for told in _told_before(message, memory) if told.status == "unclear" or _can_be_reopened(told, message, book)]
     return max(fits, key=_when_told).number if fits else ""
 
 
 def _told_before(message: MessageReceived, memory: Memory) -> Iterable[Told]:
-    """What the sender may have been told when he wrote."""
-    now = seconds(message.received_at)
-    return [told for told in memory.told.get(message.conversation, {}).values() if told.told_at <= now]
+    """What the sender may have been told of his own reports when he wrote."""
+    told = (memory.told.get(number) for number in memory.reports_of.get(message.sender_key, ()))
+    return [each for each in told if each is not None and each.told_at <= seconds(message.received_at)]
+
+
+def _can_be_reopened(told: Told, message: MessageReceived, book: Book) -> bool:
+    return told.status == "done" and told.told_at >= seconds(message.received_at) - book.pack.reopen_days * 86_400
 
 
 def _when_told(told: Told) -> tuple[int, str]:
     return told.told_at, told.number
 
 
-def _closed(report: str, memory: Memory) -> dict[str, str]:
+def _is_closed(report: str, memory: Memory) -> bool:
+    told = memory.told.get(report)
+    return told is not None and told.status in CLOSED
+
+
+def _closed(report: str, message: MessageReceived, memory: Memory, book: Book) -> dict[str, str]:
     """What the answer says of a report that nobody works on any longer."""
-    told = memory.told_of.get(report)
-    if told is None or told.status not in CLOSED:
+    if not _is_closed(report, memory):
         return {}
-    return {"closed": "yes"} | ({"done": "yes"} if told.status == "done" else {})
+    return {"closed": "yes"} | ({"done": "yes"} if _can_be_reopened(memory.told[report], message, book) else {})

@@ -10,7 +10,6 @@ from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData,
 from kanal.database import SMALL_ROWS, among, insert_new, listed, put
 from kanal.events import MessageReceived
 from kanal.journal import Place
-from kanal.status import TOLD
 
 metadata = MetaData()
 numbers = Table(
@@ -34,14 +33,13 @@ conversations = Table(
 told = Table(
     "normalizer_told",
     metadata,
-    Column("conversation", String, primary_key=True),
     Column("number", String, primary_key=True),
+    Column("conversation", String, nullable=False),
     Column("status", String, nullable=False),
     Column("told_at", BigInteger, nullable=False),
-    Index("normalizer_told_by_number", "number"),
     **SMALL_ROWS,
 )
-"""Reports of a conversation that are in a status of `kanal.status.TOLD`, as the tracker says."""
+"""What the tracker said last of a report; nothing of most."""
 
 texts = Table(
     "normalizer_texts",
@@ -98,8 +96,8 @@ class Conversation(NamedTuple):
 class Told(NamedTuple):
     """What the reporter was told of a report; any status but those of `kanal.status.TOLD` = nothing any longer."""
 
-    conversation: str
     number: str
+    conversation: str
     status: str
     told_at: int
 
@@ -149,10 +147,8 @@ class Memory:
         self.numbers: dict[str, KnownNumber] = {}
         self.reports_of: dict[str, list[str]] = {}
         self.conversations: dict[str, Conversation] = {}
-        self.told: dict[str, dict[str, Told]] = {}
-        """Conversation → its reports of which something was told, by number."""
-        self.told_of: dict[str, Told] = {}
-        """The same by number alone: a reporter may write from elsewhere."""
+        self.told: dict[str, Told] = {}
+        """By number."""
         self.texts: dict[tuple[str, str], SeenText] = {}
         self.seen: dict[str, dict[str, int]] = {}
         """Sender → hash of each of his texts → when it came last."""
@@ -169,10 +165,7 @@ class Memory:
             case Conversation():
                 self.conversations[change.conversation] = change
             case Told():
-                self.told.setdefault(change.conversation, {}).pop(change.number, None)
-                self.told_of.pop(change.number, None)
-                if change.status in TOLD:
-                    self.told[change.conversation][change.number] = self.told_of[change.number] = change
+                self.told[change.number] = change
             case SeenText():
                 self.texts[change.sender_key, change.text_hash] = change
                 self.seen.setdefault(change.sender_key, {})[change.text_hash] = change.seen_at
@@ -202,9 +195,7 @@ _NUMBERS_OF_SENDERS = (
     .order_by(numbers.c.known_at.desc(), numbers.c.number)
 )
 _CONVERSATIONS = select(conversations).where(among(conversations.c.conversation, "keys"))
-_TOLD = select(told).where(among(told.c.conversation, "keys"))
-_TOLD_OF = select(told).where(among(told.c.number, "keys"))
-_FORGET_TOLD = delete(told).where(told.c.conversation == bindparam("in_conversation"), told.c.number == bindparam("of_number"))
+_TOLD = select(told).where(among(told.c.number, "keys"))
 _TEXTS = select(texts).where(among(texts.c.sender_key, "keys"))
 _CUT_SHORT = select(cut_short).where(among(cut_short.c.long_message, "keys"))
 _FORGET_TEXTS = delete(texts).where(among(texts.c.sender_key, "senders"), texts.c.seen_at < bindparam("before"))
@@ -226,7 +217,7 @@ def load(connection: Connection, wanted: Wanted, waiting: Sequence[KeptPart]) ->
             mine.append(row.number)
     for row in _rows(connection, _CONVERSATIONS, wanted.conversations):
         memory.conversations[row.conversation] = Conversation(*row)
-    for row in (*_rows(connection, _TOLD, wanted.conversations), *_rows(connection, _TOLD_OF, wanted.numbers)):
+    for row in _rows(connection, _TOLD, wanted.numbers | _reports_in(memory)):
         memory.apply(Told(*row))
     for row in _rows(connection, _TEXTS, wanted.senders):
         memory.apply(SeenText(*row))
@@ -238,6 +229,11 @@ def load(connection: Connection, wanted: Wanted, waiting: Sequence[KeptPart]) ->
     return memory
 
 
+def _reports_in(memory: Memory) -> set[str]:
+    """Those that the numbers stand for, and the senders' own."""
+    return {known.report for known in memory.numbers.values()} | {number for mine in memory.reports_of.values() for number in mine}
+
+
 def _rows(connection: Connection, query: Select[Any], keys: set[str]) -> Iterable[Any]:
     return connection.execute(query, {"keys": listed(keys)}) if keys else ()
 
@@ -246,7 +242,7 @@ def save(connection: Connection, changes: Sequence[Change], forget_texts_before:
     """One statement a table; the last change of a row wins."""
     insert_new(connection, numbers, [change for change in changes if isinstance(change, KnownNumber)])
     put(connection, conversations, [change for change in changes if isinstance(change, Conversation)])
-    _save_told(connection, [change for change in changes if isinstance(change, Told)])
+    put(connection, told, [change for change in changes if isinstance(change, Told)])
     put(connection, texts, [change for change in changes if isinstance(change, SeenText)])
     put(connection, parts, [_part_row(change) for change in changes if isinstance(change, KeptPart)])
     put(connection, cut_short, [_cut_short_row(change) for change in changes if isinstance(change, CutShort)])
@@ -256,14 +252,6 @@ def save(connection: Connection, changes: Sequence[Change], forget_texts_before:
     senders = {change.sender_key for change in changes if isinstance(change, SeenText)}
     if senders:  # old hashes go with the next text of the same sender
         connection.execute(_FORGET_TEXTS, {"senders": listed(senders), "before": forget_texts_before})
-
-
-def _save_told(connection: Connection, changes: Sequence[Told]) -> None:
-    newest = {(change.conversation, change.number): change for change in changes}.values()
-    put(connection, told, [change for change in newest if change.status in TOLD])
-    over = [{"in_conversation": c.conversation, "of_number": c.number} for c in newest if c.status not in TOLD]
-    if over:
-        connection.execute(_FORGET_TOLD, over)
 
 
 def unfinished(connection: Connection, places: Iterable[Place], before: datetime) -> list[KeptPart]:

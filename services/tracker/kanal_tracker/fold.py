@@ -275,7 +275,7 @@ def _notices(report: Report, request: UpdateRequested, message: Input, state: St
 
 def _reported_too(report: Report, state: State) -> list[Report]:
     """Reports of the same problem: whoever sent one hears under his own number that it is closed, or open again."""
-    return [state.reports[number] for number in sorted(state.merged_into(report.number))]
+    return [state.reports[number] for number in sorted(state.merged_into(report.number) - {report.number})]
 
 
 def _for_normalizer(before: Report, after: Report, request: UpdateRequested, state: State) -> list[Emit]:
@@ -284,7 +284,7 @@ def _for_normalizer(before: Report, after: Report, request: UpdateRequested, sta
     if len(statuses) == 1 or (statuses.isdisjoint(TOLD) and before.status != "merged"):
         return []
     # A question is asked of one reporter; of what is closed, or open again, all who reported the same were told.
-    told = [after, *_reported_too(after, state)] if statuses & TOLD & CLOSED else [after]
+    told = [after, *_reported_too(after, state)] if statuses & CLOSED else [after]
     return [
         Emit(
             topics.REPORTER_TOLD,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import (
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Integer,
     MetaData,
+    Select,
     String,
     Table,
     Text,
@@ -217,6 +218,7 @@ _MAIN_NUMBERS = select(aliases).where(among(aliases.c.alias, "numbers"))
 _PARKED = select(parked.c.event).where(among(parked.c.number, "numbers")).order_by(parked.c.parked_at, parked.c.event_id)
 _ACTIONS = select(actions).where(among(actions.c.action_id, "action_ids"))
 _STATES = select(reports.c.state).where(or_(among(reports.c.number, "numbers"), among(reports.c.merged_into, "numbers")))
+_STATES_OF = select(reports.c.state).where(among(reports.c.number, "numbers"))
 _KEY: BindParameter[str] = bindparam("key")
 _MAIN_NUMBER = select(aliases.c.number).where(aliases.c.alias == _KEY)
 _STATE = select(reports.c.state).where(reports.c.number == _KEY)
@@ -258,10 +260,18 @@ def _load_reports(connection: Connection, state: State, numbers: set[str]) -> No
     ahead, asked = numbers, set[str]()
     while ahead:
         asked |= ahead
-        found = [_decode_report(state) for state in connection.scalars(_STATES, {"numbers": listed(ahead)})]
-        for report in found:
-            state.apply(report)
-        ahead = ({report.number for report in found} | {report.merged_into for report in found if report.merged_into}) - asked
+        ahead = {report.number for report in _found(connection, _STATES, ahead, state)} - asked
+    ahead = {report.merged_into for report in state.reports.values() if report.merged_into} - set(state.reports)
+    while ahead:  # without what else is merged into those: it may be much
+        asked |= ahead
+        ahead = {report.merged_into for report in _found(connection, _STATES_OF, ahead, state) if report.merged_into} - asked
+
+
+def _found(connection: Connection, query: Select[Any], numbers: set[str], state: State) -> list[Report]:
+    found = [_decode_report(each) for each in connection.scalars(query, {"numbers": listed(numbers)})]
+    for report in found:
+        state.apply(report)
+    return found
 
 
 def save(connection: Connection, changes: Sequence[Change]) -> None:

@@ -26,7 +26,7 @@ def after(*messages: MessageReceived, memory: Memory | None = None) -> Memory:
 
 def told(number: str, status: str, minutes: float, memory: Memory, sender: str = ADI) -> Memory:
     """What is known once the tracker has told the reporter of a status, so many minutes after noon."""
-    memory.apply(Told(message(sender=sender).conversation, number, status, seconds(later(minutes))))
+    memory.apply(Told(number, message(sender=sender).conversation, status, seconds(later(minutes))))
     return memory
 
 

@@ -543,7 +543,8 @@ def test_a_follow_up_of_a_follow_up_goes_to_the_report() -> None:
 def test_the_rules_stand_in_the_order_of_the_book() -> None:
     """Order is part of the promise: a repeat goes before a machine, a question before BELUM, BELUM before a follow-up."""
     assert [rule.__name__ for rule in rules.RULES] == [
-        "repeat", "automatic_mail", "too_many", "courtesy", "status_question", "not_fixed", "follow_up", "same_conversation", "new_report",
+        "repeat", "automatic_mail", "too_many", "courtesy", "status_question", "not_fixed", "follow_up", "same_conversation",
+        "answer_to_question", "new_report",
     ]  # fmt: skip
 
 

@@ -1,12 +1,13 @@
 """What a citizen writes after Kanal has told him something: the answer to a question, a word about what is closed."""
 
 import pytest
+from kanal_normalizer.tables import Told, seconds
 
-from kanal.events import Part, ReplyRequested, ReportAppended, ReporterTold
+from kanal.events import Part, ReplyRequested, ReportAppended, ReporterTold, ReportRegistered
 from kanal.testing import BUNGA, an_input, later, message, number
 
 from .driver import Normalizer, Said
-from .rulebook import FIRST, after, settle, told
+from .rulebook import FIRST, MAIL, after, settle, told
 
 SECOND = message("second", text="LAPOR got mampet di kelurahan Cikini", received_at=later(2))
 DAYS = 24 * 60
@@ -18,7 +19,7 @@ def test_an_answer_by_sms_reaches_the_report_that_was_asked_about(text: str, min
     """However late it comes, and whatever the citizen reported since."""
     memory = told(FIRST.number, "unclear", 10, after(FIRST, SECOND))
     outcome = settle(message("answer", text=text, received_at=later(minutes)), memory)
-    assert (outcome.outcome, outcome.rule, outcome.number) == ("appended", "same-conversation", FIRST.number)
+    assert (outcome.outcome, outcome.rule, outcome.number) == ("appended", "answer-to-question", FIRST.number)
     assert Said(outcome.events).only(ReplyRequested).values == {"number": FIRST.number, "conversation": "yes"}
 
 
@@ -57,10 +58,24 @@ def test_a_whole_report_long_after_the_question_is_a_report(minutes: float, outc
 
 @pytest.mark.parametrize("status", ["done", "rejected"])
 @pytest.mark.parametrize("text", ["Got mampet di kelurahan Cikini", "Lampunya masih mati", "Sampah menumpuk"])
-def test_what_comes_after_a_report_was_closed_is_a_new_one(text: str, status: str) -> None:
+@pytest.mark.parametrize("said_again", [True, False], ids=["just-written-of", "long-not-written-of"])
+def test_what_comes_after_a_report_was_closed_is_a_new_one(text: str, status: str, said_again: bool) -> None:
     """It would disappear in a report that nobody works on; BELUM is how to say that it is not fixed."""
     memory = told(FIRST.number, status, DAYS, after(FIRST))
+    if said_again:
+        memory = after(message("note", text=f"Catatan {FIRST.number}", received_at=later(DAYS + 3)), memory=memory)
     assert settle(message("other", text=text, received_at=later(DAYS + 5)), memory).outcome == "registered"
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [("LAPOR got mampet", "duplicate"), ("Got mampet di kelurahan Cikini", "duplicate"), ("Sudah", "appended")],
+)  # fmt: skip
+def test_a_phone_s_repeat_of_a_report_does_not_answer_a_question(text: str, outcome: str) -> None:
+    """A whole report that comes twice is one report, whatever was asked between; "sudah" may be said twice."""
+    memory = after(message("second", text=text, received_at=later(2)), memory=after(FIRST))
+    memory = told(FIRST.number, "unclear", 3, memory)
+    assert settle(message("repeat", text=text, received_at=later(4)), memory).outcome == outcome
 
 
 def test_of_two_questions_the_later_is_answered() -> None:
@@ -94,9 +109,7 @@ def test_the_same_words_after_it_was_closed_are_no_repeat() -> None:
     """The lamp is dark again: "we have this message already" would be no answer."""
     again = message("again", text=FIRST.text, received_at=later(8))
     assert settle(again, told(FIRST.number, "done", 9, after(FIRST))).outcome == "duplicate"
-    outcome = settle(again, told(FIRST.number, "done", 7, after(FIRST)))
-    assert (outcome.rule, outcome.number) == ("same-conversation", FIRST.number)
-    assert Said(outcome.events).only(ReplyRequested).values["done"] == "yes"
+    assert settle(again, told(FIRST.number, "done", 7, after(FIRST))).outcome == "registered"
 
 
 @pytest.mark.parametrize(
@@ -127,6 +140,8 @@ def test_who_adds_to_a_closed_report_is_told_that_it_is_closed(status: str, said
     """Else he would wait for somebody who does not come; of a done one he is told how to reopen it."""
     memory = told(FIRST.number, status, 5, after(FIRST))
     outcome = settle(message("more", text=f"Lampunya masih mati {FIRST.number}", received_at=later(30)), memory)
+    late = settle(message("late", text=f"Lampunya masih mati {FIRST.number}", received_at=later(15 * DAYS)), memory)
+    assert "done" not in Said(late.events).only(ReplyRequested).values
     assert Said(outcome.events).only(ReplyRequested).values == {"number": FIRST.number} | said
 
 
@@ -143,10 +158,25 @@ def test_it_is_told_also_to_who_writes_from_elsewhere() -> None:
     assert Said(settle(arrived, memory).events).only(ReplyRequested).values["closed"] == "yes"
 
 
-def test_lapor_alone_is_no_report_even_in_a_conversation() -> None:
-    """We say "begin with LAPOR": who sends that word first and then the rest is told how."""
-    outcome = settle(message("word", text="LAPOR", received_at=later(3)), after(FIRST))
+@pytest.mark.parametrize("word", ["LAPOR", "Lapor ya", "laporan baru", "new report"])
+@pytest.mark.parametrize("asked", [True, False], ids=["with-a-question", "without"])
+def test_lapor_alone_is_no_report_but_the_next_message_is(word: str, asked: bool) -> None:
+    """We say "begin with LAPOR": who sends that word first is told how, and the rest opens a report of its own."""
+    memory = told(FIRST.number, "unclear", 1, after(FIRST)) if asked else after(FIRST)
+    alone = message("word", text=word, received_at=later(3))
+    outcome = settle(alone, memory)
     assert (outcome.rule, [emit.role for emit in outcome.events]) == ("courtesy", ["how-to-report"])
+    memory = after(alone, memory=memory)
+    assert settle(message("rest", text="Got mampet", received_at=later(4)), memory).outcome == "registered"
+
+
+def test_belum_in_a_new_thread_is_about_the_report_that_is_done() -> None:
+    """Each mail begins a conversation of its own; the sender is the same."""
+    mails = [message(name, sender=MAIL, text=name, conversation=name) for name in ("lamp", "drain")]
+    memory = after(*mails)
+    memory.apply(Told(number("lamp"), "lamp", "done", seconds(later(60))))
+    outcome = settle(message("belum", sender=MAIL, text="BELUM", conversation="new", received_at=later(DAYS)), memory)
+    assert (outcome.rule, outcome.number) == ("not-fixed", number("lamp"))
 
 
 # In the tables.
@@ -163,7 +193,7 @@ def test_what_was_told_is_kept_until_it_is_over(normalizer: Normalizer) -> None:
     said = normalizer.take(message("answer", text="Depan warung", received_at=later(DAYS)))
     assert said.only(ReportAppended).number == FIRST.number
     normalizer.handle([an_input(reporter_told("waiting", DAYS + 1))])
-    assert normalizer.rows()["normalizer_told"] == []
+    assert normalizer.take(message("later", text="Gelap", received_at=later(DAYS + 30))).outcomes() == ["registered"]
     both = [
         an_input(reporter_told("unclear", 2 * DAYS)),
         an_input(message("second answer", text="Samping masjid", received_at=later(3 * DAYS))),
@@ -175,7 +205,8 @@ def test_of_what_is_told_in_one_batch_the_last_is_kept(normalizer: Normalizer) -
     """A question that is answered at once, and one that is not."""
     events = [reporter_told("unclear", 1), reporter_told("waiting", 2), reporter_told("waiting", 1, "2"), reporter_told("done", 3, "2")]
     normalizer.handle([an_input(event) for event in events])
-    assert [row[1:3] for row in normalizer.rows()["normalizer_told"]] == [(number("2"), "done")]
+    normalizer.handle([an_input(reporter_told("waiting", 2, "2"))])
+    assert {(row[0], row[2]) for row in normalizer.rows()["normalizer_told"]} == {(number("first"), "waiting"), (number("2"), "done")}
 
 
 def test_a_report_is_known_to_be_closed_from_another_conversation_too(normalizer: Normalizer) -> None:
@@ -184,6 +215,13 @@ def test_a_report_is_known_to_be_closed_from_another_conversation_too(normalizer
     normalizer.handle([an_input(reporter_told("done", 10))])
     arrived = message("more", text=f"Masih mati {FIRST.number}", conversation="another", received_at=later(30))
     assert normalizer.take(arrived).only(ReplyRequested).values == {"number": FIRST.number, "closed": "yes", "done": "yes"}
+
+
+def test_a_report_of_which_a_part_got_lost_does_not_go_on_with_a_later_one(normalizer: Normalizer) -> None:
+    """When its time is up the conversation has gone on to something else."""
+    half = message("half", text="Got mampet di kelurahan Cikini, ", part=Part(reference="7", number=1, total=2))
+    normalizer.take(half, message("tree", text="Pohon tumbang di kelurahan Gambir", received_at=later(2)))
+    assert normalizer.timers(later(20)).only(ReportRegistered).incomplete
 
 
 def test_an_answer_of_which_a_part_got_lost_reaches_the_report(normalizer: Normalizer) -> None:

@@ -364,10 +364,11 @@ def test_the_normalizer_is_told_of_all_who_reported_the_same(folding: Folding) -
 
 def test_the_normalizer_forgets_what_was_told_of_a_report_that_is_taken_apart_again(folding: Folding) -> None:
     """It is open, and was told to be done like the one that it followed."""
-    folding.fold(registered("1"), registered("2"), requested("merge", "2", other=number("1")))
+    folding.fold(registered("1"), registered("2"), registered("3"))
+    folding.fold(requested("merge", "3", other=number("2")), requested("merge", "2", other=number("1")))
     folding.fold(requested("accept"), requested("finish"), requested("validate"))
     told = folding.fold(requested("unmerge", "2")).to_normalizer
-    assert [(each.number, each.status) for each in told] == [(number("2"), "waiting")]
+    assert [(each.number, each.status) for each in told] == [(number("2"), "waiting"), (number("3"), "waiting")]
 
 
 def test_belum_twice_reopens_once(folding: Folding) -> None:

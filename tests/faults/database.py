@@ -1,18 +1,22 @@
-"""T12: PostgreSQL is killed or restarted, connections are cut, some of them between COMMIT and its answer."""
+"""T12: PostgreSQL is killed or restarted, hangs or is locked; connections are cut, some of them between COMMIT and its answer."""
 
 import random
 import socket
 import threading
 import time
 from contextlib import closing, suppress
+from typing import Any
 
 import psycopg
 
 from tests.faults.harness import Fault, Run
+from tests.faults.traffic import Habits
 from tests.servers.kanal import Cluster
 from tests.servers.processes import free_port
 
 CUTS_SECONDS = 4
+HANGS_SECONDS = 20
+SLOWLY = Habits(pause_seconds=HANGS_SECONDS / 20)
 
 
 def _cluster(run: Run) -> Cluster:
@@ -36,10 +40,33 @@ def restarted(run: Run) -> None:
         _cluster(run).postgres.restart()
 
 
+def hangs(run: Run) -> None:
+    """Connections stay open and nothing is answered."""
+    with run.traffic(SLOWLY) as traffic:
+        traffic.wait_for(run.random.randint(5, 30))
+        _cluster(run).postgres.pause()
+        try:
+            time.sleep(HANGS_SECONDS)
+        finally:
+            _cluster(run).postgres.resume()
+
+
+def locked(run: Run) -> None:
+    """As by a schema change or a backup that takes its time: every stage waits for its row of the offsets."""
+    with run.traffic(SLOWLY) as traffic, closing(_administrator(run, "kanal")) as connection:
+        traffic.wait_for(run.random.randint(5, 30))
+        with connection.transaction():
+            connection.execute("LOCK TABLE stage_offsets IN ACCESS EXCLUSIVE MODE")
+            time.sleep(HANGS_SECONDS)
+
+
+def _administrator(run: Run, database: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(host="127.0.0.1", port=_cluster(run).postgres.port, user="postgres", dbname=database, autocommit=True)
+
+
 def connections_ended(run: Run) -> None:
     """The server ends every session of Kanal, again and again, whatever it is doing."""
-    address = {"host": "127.0.0.1", "port": _cluster(run).postgres.port, "user": "postgres", "dbname": "postgres"}
-    with run.traffic() as traffic, closing(psycopg.connect(**address, autocommit=True)) as connection:  # type: ignore[arg-type]
+    with run.traffic() as traffic, closing(_administrator(run, "postgres")) as connection:
         traffic.wait_for(5)
         until = time.monotonic() + CUTS_SECONDS
         while time.monotonic() < until:
@@ -110,6 +137,8 @@ ONLY = ("kafka",)
 FAULTS = [
     Fault("database killed", "T12", "PostgreSQL is killed (SIGKILL) and started again within 2 seconds", killed, ONLY, ONLY),
     Fault("database restarted", "T12", "PostgreSQL is restarted in order", restarted, ONLY, ()),
+    Fault("database hangs", "T12", f"PostgreSQL hangs (SIGSTOP) for {HANGS_SECONDS} seconds", hangs, ONLY, ()),
+    Fault("database locked", "T12", f"Somebody holds the table of the stages' offsets for {HANGS_SECONDS} seconds", locked, ONLY, ()),
     Fault(
         "database ends sessions",
         "T12",

@@ -23,9 +23,12 @@ _NOT_FIXED = re.compile(
 STILL_BROKEN = frozenset("masih beres selesai diperbaiki dikerjakan tuntas ditangani fixed still".split())
 """With one of these a longer text that begins with BELUM is about the report before; "Belum ada lampu di gang kami" is not."""
 
+_STILL = frozenset("masih belum belom blm still".split())
+MAX_STILL_WORDS = 8
+
 _BESIDES_NOT_FIXED = STILL_BROKEN | frozenset("pak bu juga kok ya sampai sekarang yet please".split())
 _NEW = re.compile(r"^\W*(?:lapor|laporan baru|new report)\b[\s:,.\-]*", re.IGNORECASE)
-_TYPED_NUMBER = re.compile(r"[A-Z0-9][A-Z0-9\- ]{3,24}", re.IGNORECASE)
+_TYPED_NUMBER = re.compile(r"[A-Z0-9][A-Z0-9\- ]{0,24}", re.IGNORECASE)
 _WORD = re.compile(r"[a-z]{4,}\d*$", re.IGNORECASE)
 """Also with a "2" behind it, as people write "jalan2" for "jalan-jalan"."""
 
@@ -84,6 +87,8 @@ class Reading(NamedTuple):
     says_not_fixed: bool
     still_broken: bool
     """And behind BELUM stands nothing, or that something is still so."""
+    still_so: bool
+    """Few words, one of them says that something goes on."""
     has_files: bool
     """Something was sent with it; not only its own original, which is kept sealed."""
     courtesy: Literal["", "thanks", "greeting", "new"]
@@ -114,6 +119,7 @@ def read(message: MessageReceived, pack: Pack) -> Reading:
         asked_for=asked_for.upper() if _is_like_ours(asked_for, pack.prefix) else mask(asked_for.upper()),
         says_not_fixed=bool(not_fixed) and (len(words) <= 40 or bool(mentions)),
         still_broken=bool(not_fixed) and _says_still_broken(words_of(_NOT_FIXED.sub("", rest, count=1))),
+        still_so=len(words) <= MAX_STILL_WORDS and not _STILL.isdisjoint(words),
         has_files=has_files(message),
         courtesy=_courtesy(words, words_of(_NEW.sub("", text)) if _NEW.match(text) else None) if not has_files(message) else "",
         wants_new=bool(_NEW.match(text)) or message.always_new,

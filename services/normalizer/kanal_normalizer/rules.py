@@ -73,7 +73,7 @@ def repeat(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
         return None
     if message.reply_to and _report_of(message.reply_to, memory) != seen.number:
         return None
-    if any(_makes_it_new(told, seen, reading, book) for told in _told_before(message, memory)):
+    if _is_meant_anew(seen, reading, memory, book):
         return None
     changes: list[Change] = [KnownNumber(message.number, seen.number, message.sender_key, seconds(message.received_at))]
     changes.append(_counted(message, seen.number))
@@ -125,15 +125,14 @@ def too_many(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
 
 
 def courtesy(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
-    """Thanks are no report and no answer to a question. Who greets, or has never reported, is told how to, once an hour."""
+    """Thanks and greetings are no report and no answer to a question. Who greets, or has never reported, is told how to, once an hour."""
     message = reading.message
     if not reading.courtesy or message.always_new:
         return None
-    if reading.courtesy == "greeting" and (message.reply_to or _is_in_conversation(message, memory, book)):
-        return None
     known = bool(message.reply_to or memory.reports_of.get(message.sender_key))
     hour = str(seconds(message.received_at) // 3_600)
-    answer = _reply(message, "how-to-report", {}, "", answers=derive_id("how-to-report", message.sender_key, hour))
+    once = "" if reading.courtesy == "new" else derive_id("how-to-report", message.sender_key, hour)
+    answer = _reply(message, "how-to-report", {}, "", answers=once)
     answers = () if known and reading.courtesy == "thanks" else (answer,)
     changes: list[Change] = [_counted(message, "")]
     if reading.courtesy == "new":  # what comes next is the report that was announced
@@ -144,13 +143,14 @@ def courtesy(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
 def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     """With "BELUM" the reporter says that a report is not fixed; the tracker reopens it where that is allowed."""
     message = reading.message
-    if not reading.says_not_fixed or message.always_new:
+    still_so = _says_that_it_is_still_so(reading, memory, book)
+    if not (reading.says_not_fixed or still_so) or message.always_new:
         return None
     mine = memory.reports_of.get(message.sender_key, [])
     named = next((number for number in reading.mentions if _is_of_sender(number, message, memory)), message.reply_to)
     names_another = bool(reading.mentions or reading.asked_for)
     new = bool(book.understanding.emergency(reading.words) or book.understanding.area(reading.words).code)
-    if not named and not names_another and mine and not new and (len(reading.words) <= 3 or reading.still_broken):
+    if not named and not names_another and mine and not new and (len(reading.words) <= 3 or reading.still_broken or still_so):
         named = _may_be_not_fixed(message, memory, book) or _latest_talked_of(message, memory) or mine[0]
     if not named and not names_another and not mine and len(reading.words) <= 2 and not reading.has_files:
         return _answered(message, "no reports of this sender", _reply(message, "no-reports", {}, ""))
@@ -445,26 +445,30 @@ def _is_of_sender(number: str, message: MessageReceived, memory: Memory) -> bool
     return known is not None and known.sender_key == message.sender_key
 
 
-def _is_in_conversation(message: MessageReceived, memory: Memory, book: Book) -> bool:
-    if message.channel not in CONVERSATION_CHANNELS:
-        return False
-    said, asked = _said_last(message, memory), _question_that_waits(message, memory)
-    latest = max(said.last_at if said else 0, asked.told_at if asked else 0)
-    return _is_recent(latest, message, book)
-
-
 def _said_last(message: MessageReceived, memory: Memory) -> Conversation | None:
     """What the citizen wrote of last; nothing, when that was "LAPOR" alone."""
     said = memory.conversations.get(message.conversation)
     return said if said is not None and said.number else None
 
 
+def _announced(message: MessageReceived, memory: Memory, book: Book) -> Conversation | None:
+    """He has just written "LAPOR" alone: a report comes."""
+    said = memory.conversations.get(message.conversation)
+    return said if said is not None and not said.number and _is_recent(said.last_at, message, book) else None
+
+
+def _says_that_it_is_still_so(reading: Reading, memory: Memory, book: Book) -> bool:
+    """In a few words without a place, to somebody who was told that it is done: "masih gelap pak"."""
+    if not reading.still_so or reading.wants_new or book.understanding.area(reading.words).code:
+        return False
+    return any(_can_be_reopened(told, reading.message, book) for told in _told_before(reading.message, memory))
+
+
 def _opens_its_own(reading: Reading, memory: Memory, book: Book) -> bool:
     """LAPOR, now or in the message before, and danger; and any message where there are threads."""
-    message, said = reading.message, memory.conversations.get(reading.message.conversation)
-    announced = said is not None and not said.number and _is_recent(said.last_at, message, book)
-    emergency = book.understanding.emergency(reading.words)
-    return reading.wants_new or announced or message.channel not in CONVERSATION_CHANNELS or bool(emergency)
+    announced = reading.wants_new or _announced(reading.message, memory, book) is not None
+    danger = bool(book.understanding.emergency(reading.words))
+    return announced or danger or reading.message.channel not in CONVERSATION_CHANNELS
 
 
 def _is_recent(moment: int, message: MessageReceived, book: Book) -> bool:
@@ -486,6 +490,14 @@ def _question_that_waits(message: MessageReceived, memory: Memory) -> Told | Non
     """Asked in this conversation; of several the latest: the one that the citizen has read last."""
     here = (told for told in _told_before(message, memory) if told.conversation == message.conversation)
     return max((told for told in here if told.status == "unclear"), key=_when_told, default=None)
+
+
+def _is_meant_anew(seen: SeenText, reading: Reading, memory: Memory, book: Book) -> bool:
+    """The same words say something else by what was told, or announced by "LAPOR", since they came first."""
+    announced = _announced(reading.message, memory, book)
+    if announced is not None and announced.last_at >= seen.seen_at:
+        return True
+    return any(_makes_it_new(told, seen, reading, book) for told in _told_before(reading.message, memory))
 
 
 def _makes_it_new(told: Told, seen: SeenText, reading: Reading, book: Book) -> bool:

@@ -326,19 +326,21 @@ def _answer_status(event: StatusAsked, message: Input, state: State) -> Emit:
     if report is None:
         kind, values = "status-unknown", {"number": event.number, "recent": "yes"}
     else:
-        kind, values = "status", {"number": report.number, "status": report.status, "agency": report.agency}
-        values |= {"due": _due(report)} if report.status == "in-progress" else {}
-        values |= {"other": report.merged_into} if report.merged_into else {}
+        followed = _followed(report, state)
+        kind, values = "status", {"number": report.number, "status": followed.status, "agency": followed.agency}
+        values |= {"due": _due(followed)} if followed.status == "in-progress" else {}
+        values |= {"other": followed.number} if followed is not report else {}
     number = event.number if event.proven else ""  # whoever heard of a number may ask, but not speak for the reporter
     return _reply(kind, values, number, event.channel, event.conversation, event.language, message)
 
 
 def _answer_mine(event: StatusAsked, message: Input, state: State) -> Emit:
     known = [state.reports[number] for number in (event.number, *event.others) if number in state.reports]
-    still_open = [report for report in known if report.status not in CLOSED][:MY_REPORTS]
+    of = {report.number: _followed(report, state).status for report in known}
+    still_open = [number for number, status in of.items() if status not in CLOSED][:MY_REPORTS]
     if not still_open:
         return _reply("no-reports", {}, "", event.channel, event.conversation, event.language, message)
-    listed = " ".join(f"{report.number}={report.status}" for report in still_open)
+    listed = " ".join(f"{number}={of[number]}" for number in still_open)
     return _reply("my-reports", {"reports": listed}, "", event.channel, event.conversation, event.language, message)
 
 

@@ -319,7 +319,7 @@ def test_thanks_and_greetings_are_no_report(text: str, sender: str, answer: list
     assert [emit.event.kind for emit in outcome.events if isinstance(emit.event, ReplyRequested)] == answer
 
 
-@pytest.mark.parametrize("text", ["Malam", "Banyak", "Selamat pagi pak", "Update: sudah pak", "Status: sudah", "Info RT05 RW03"])
+@pytest.mark.parametrize("text", ["Malam", "Banyak", "Update: sudah pak", "Status: sudah", "Info RT05 RW03"])
 def test_what_may_answer_a_question_by_mail_reaches_the_report(text: str) -> None:
     """It is a reply: whatever it says besides thanks and a question is for the officer."""
     outcome = settle(message("second", sender=MAIL, text=text, reply_to=FIRST.number, received_at=later(600)), after(FIRST))
@@ -378,7 +378,7 @@ def test_a_greeting_is_answered_once_an_hour() -> None:
     assert len(ids) == 2
 
 
-@pytest.mark.parametrize("text", ["Ya", "ok siap", "Terima kasih, lampunya masih mati", "Malam", "siang, malam", "Banyak", "halo pak"])
+@pytest.mark.parametrize("text", ["Ya", "ok siap", "Terima kasih, lampunya masih mati", "Malam", "siang, malam", "Banyak"])
 def test_what_may_answer_a_question_reaches_the_report(text: str) -> None:
     """An officer waits for it."""
     outcome = settle(message("second", text=text, received_at=later(1)), after(FIRST))

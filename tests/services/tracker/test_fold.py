@@ -398,7 +398,9 @@ def test_a_question_about_a_merged_report_names_the_other(folding: Folding) -> N
     """What is done about it is told there."""
     folding.fold(registered("2"), registered(), requested("merge"))
     (reply,) = folding.fold(asked()).replies
-    assert (reply.values["status"], reply.values["other"]) == ("merged", number("2"))
+    assert (reply.values["status"], reply.values["other"]) == ("waiting", number("2"))
+    (mine,) = folding.fold(asked(mine=True)).replies
+    assert (mine.kind, mine.values) == ("my-reports", {"reports": f"{number()}=waiting"})
 
 
 def test_a_question_for_an_unknown_number_is_answered_at_once(folding: Folding) -> None:

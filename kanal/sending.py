@@ -41,6 +41,9 @@ LOOK_ALONE_SECONDS = 1.0
 HOUSEKEEPING_SECONDS = 1.0
 """How often an idle sender clears its outbox."""
 
+LEFT_BEHIND_SECONDS = 30.0
+"""How often an idle sender looks for what a process has left in the outbox that was killed and does not come back."""
+
 LANES = 8
 """Replies on their way at the same time: a gateway that takes 100 ms over an SMS would else hold Kanal to ten a second."""
 
@@ -117,6 +120,7 @@ class Sender:
         self._look_seconds = LOOK_SECONDS if database.shared else LOOK_ALONE_SECONDS
         self._kept_house_at = 0.0
         self._counted_at = 0.0
+        self._looked_behind_at = time.monotonic()
         self._lanes: Lanes[_Claimed, _Settled | _Claimed] = Lanes(self.name, LANES)
 
     def run(self, stop: threading.Event) -> None:
@@ -287,11 +291,14 @@ class Sender:
                 _change(connection, waiting, _claimed_at(now))
 
     def _keep_house(self) -> None:
-        """When nothing is due: once a second what the outbox need not keep, and now and then the count for operators."""
+        """When nothing is due: what the outbox need not keep; now and then what others left in it, and the count for operators."""
         now = time.monotonic()
         if now - self._kept_house_at > HOUSEKEEPING_SECONDS:
             self._outbox.tidy()
             self._kept_house_at = now
+        if now - self._looked_behind_at > LEFT_BEHIND_SECONDS:  # a living one's rows may be among them: repeats are dropped by their ids
+            self._outbox.flush_left_behind(self._place)
+            self._looked_behind_at = now
         if now - self._counted_at > COUNT_SECONDS:
             with self._database.read() as connection:
                 waiting = and_(replies.c.channel == self._channel, replies.c.state.in_(("waiting", "sending")))

@@ -388,6 +388,24 @@ def test_a_settled_record_left_in_the_outbox_is_appended_at_the_next_start(offic
     assert script.tried == ["r1"]
 
 
+def test_what_a_killed_process_left_in_the_outbox_is_appended_by_another(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of several senders of a channel that was taken away for good: nobody starts in its place."""
+    living, script = office.sender(Script()), Script()
+    assert living._send_some(threading.Event()) == 0
+    office.ask("r1")
+    with monkeypatch.context() as patch:
+        patch.setattr("kanal.outbox.Outbox.flush", _die_with_records)
+        with pytest.raises(Killed):
+            office.sender(script)._send_some(threading.Event())
+    living._send_some(threading.Event())
+    assert office.settled() == []
+    monkeypatch.setattr("kanal.sending.LEFT_BEHIND_SECONDS", 0.0)
+    living._send_some(threading.Event())
+    assert [settled.reply_id for settled in office.settled()] == ["r1"]
+    with office.database.read() as connection:
+        assert connection.execute(select(stage_tables.outbox)).all() == []
+
+
 def _die_with_records(outbox: Any) -> None:
     if outbox._waiting:
         raise Killed

@@ -79,6 +79,7 @@ MISTYPED = {"mistyped": "yes"}
     [
         pytest.param(f"CEK {WRONG}", {"number": WRONG, **MISTYPED}, id="one-symbol-wrong"),
         pytest.param("CEK 12345", {"number": "12345", **MISTYPED}, id="something"),
+        pytest.param("CEK 2", {"number": "2", **MISTYPED}, id="one-digit"),
         pytest.param("CEK JK 12345", {"number": "JK 12345", **MISTYPED}, id="too-short"),
         pytest.param("CEK 0812 0000 0001", {"number": "[telp]", **MISTYPED}, id="a-phone-is-not-told-back"),
         pytest.param(WRONG, {"number": WRONG, **MISTYPED}, id="alone"),

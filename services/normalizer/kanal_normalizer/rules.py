@@ -176,7 +176,7 @@ def same_conversation(reading: Reading, memory: Memory, book: Book) -> Outcome |
     """Where there are no threads, what comes within the set time goes on with the same report. Danger is a report of its own."""
     message = reading.message
     said, asked = _said_last(message, memory), _question_that_waits(message, memory)
-    if said is None or not _is_recent(said.last_at, message, book) or (asked is not None and asked.told_at > said.last_at):
+    if said is None or not _is_recent(said.last_at, message, book) or (asked is not None and asked.told_at >= said.last_at):
         return None
     # A closed report is over: what it does not say by BELUM or the number would be read by nobody.
     if _opens_its_own(reading, memory, book) or _is_closed(said.number, memory):

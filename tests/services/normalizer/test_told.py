@@ -79,6 +79,12 @@ def test_a_phone_s_repeat_of_a_report_does_not_answer_a_question(text: str, outc
     assert settle(message("repeat", text=text, received_at=later(4)), memory).outcome == outcome
 
 
+def test_a_question_in_the_second_of_his_last_message_goes_before_it() -> None:
+    """Times are whole seconds; nobody answers a question in the second in which it is asked."""
+    memory = told(FIRST.number, "unclear", 2, after(FIRST, SECOND))
+    assert settle(message("answer", text="Tiang 17", received_at=later(3)), memory).number == FIRST.number
+
+
 def test_of_two_questions_the_later_is_answered() -> None:
     """It is the one that the citizen has read last."""
     memory = told(SECOND.number, "unclear", 10, told(FIRST.number, "unclear", 20, after(FIRST, SECOND)))

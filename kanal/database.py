@@ -96,7 +96,7 @@ def _check_columns(connection: Connection, metadata: MetaData) -> None:
         other = sorted(set(table.columns.keys()) ^ {column["name"] for column in there.get_columns(table.name)})
         if other:  # each statement would fail, and be tried again for ever as if the database were away
             raise SetupError(
-                f"the table {table.name} was made by another version, with or without {', '.join(other)}. "
+                f"the table {table.name} was made by another version: it differs in {', '.join(other)}. "
                 "Those of the tracker are made anew by `kanal rebuild tracker`"
             )
 

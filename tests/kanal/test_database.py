@@ -110,7 +110,7 @@ def test_a_table_that_another_version_made_is_refused_by_name(database: Database
     Table("deeds", older, Column("key", String, primary_key=True), Column("count", Integer))
     database.create_tables(older)
     database.create_tables(older)
-    with pytest.raises(SetupError, match="deeds was made by another version, with or without by, reason"):
+    with pytest.raises(SetupError, match="deeds was made by another version: it differs in by, reason"):
         database.create_tables(newer)
 
 

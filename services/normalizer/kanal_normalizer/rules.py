@@ -17,7 +17,7 @@ from kanal.journal import Place
 from kanal.masking import mask
 from kanal.pack import Pack
 from kanal.stage import Emit
-from kanal.status import CLOSED
+from kanal.status import CLOSED, TOLD
 from kanal_normalizer.reading import Reading
 from kanal_normalizer.tables import (
     Change,
@@ -151,7 +151,8 @@ def not_fixed(reading: Reading, memory: Memory, book: Book) -> Outcome | None:
     names_another = bool(reading.mentions or reading.asked_for)
     new = bool(book.understanding.emergency(reading.words) or book.understanding.area(reading.words).code)
     if not named and not names_another and mine and not new and (len(reading.words) <= 3 or reading.still_broken or still_so):
-        named = _may_be_not_fixed(message, memory, book) or _latest_talked_of(message, memory) or mine[0]
+        said = _said_last(message, memory)
+        named = _may_be_not_fixed(message, memory, book) or (said.number if said else mine[0])
     if not named and not names_another and not mine and len(reading.words) <= 2 and not reading.has_files:
         return _answered(message, "no reports of this sender", _reply(message, "no-reports", {}, ""))
     if not named:
@@ -475,11 +476,6 @@ def _is_recent(moment: int, message: MessageReceived, book: Book) -> bool:
     return moment >= minutes_before(message.received_at, book.pack.conversation_minutes)
 
 
-def _latest_talked_of(message: MessageReceived, memory: Memory) -> str:
-    conversation = memory.conversations.get(message.conversation)
-    return conversation.number if conversation else ""
-
-
 def _is_a_whole_report(reading: Reading, book: Book) -> bool:
     """It says what and where: as an answer to an old question a new problem would go unnoticed."""
     category, area = book.understanding.category(reading.words), book.understanding.area(reading.words)
@@ -497,16 +493,16 @@ def _is_meant_anew(seen: SeenText, reading: Reading, memory: Memory, book: Book)
     announced = _announced(reading.message, memory, book)
     if announced is not None and announced.last_at >= seen.seen_at:
         return True
-    return any(_makes_it_new(told, seen, reading, book) for told in _told_before(reading.message, memory))
+    return any(_makes_it_new(told, seen, reading, memory, book) for told in _told_before(reading.message, memory))
 
 
-def _makes_it_new(told: Told, seen: SeenText, reading: Reading, book: Book) -> bool:
+def _makes_it_new(told: Told, seen: SeenText, reading: Reading, memory: Memory, book: Book) -> bool:
     """Said once more, the same words answer a question ("sudah"), or the problem is there again. A phone's repeat does neither."""
     if told.told_at <= seen.seen_at:
         return False
     if told.status == "unclear":
         return not reading.wants_new and not _is_a_whole_report(reading, book)
-    return told.status in CLOSED and told.number == seen.number
+    return told.number == seen.number and _is_closed(told.number, memory)
 
 
 def _may_be_not_fixed(message: MessageReceived, memory: Memory, book: Book) -> str:
@@ -530,8 +526,9 @@ def _when_told(told: Told) -> tuple[int, str]:
 
 
 def _is_closed(report: str, memory: Memory) -> bool:
+    """For its reporter: a merged one goes on with the report that it follows."""
     told = memory.told.get(report)
-    return told is not None and told.status in CLOSED
+    return told is not None and told.status in CLOSED & TOLD
 
 
 def _closed(report: str, message: MessageReceived, memory: Memory, book: Book) -> dict[str, str]:

@@ -197,14 +197,14 @@ def _appended(report: Report, event: ReportAppended, message: Input, state: Stat
 
 
 def _not_fixed(report: Report, event: ReportAppended, message: Input, state: State, pack: Pack) -> Folded:
-    if report.status == "unclear" and event.sender_key == report.sender_key:  # "Belum" answers "has anybody been there?"
+    own = event.sender_key == report.sender_key
+    if report.status == "unclear" and own:  # "Belum" answers "has anybody been there?"
         answered = _requested(report, _request_of_reporter("answer", report.number, event, message), message, state, pack)
         values = {"number": report.number}
         told = _reply("appended", values, report.number, event.channel, event.conversation, event.language, message)
         return Folded([*answered.events, told], answered.changes, answered.outcome)
-    followed = report
-    if event.sender_key == report.sender_key:
-        followed = _followed(report, state)
+    followed = _followed(report, state) if own else report
+    if own:
         request = _request_of_reporter("reopen", followed.number, event, message)
         if isinstance(move(followed, request, _rules(pack)), Report):
             if followed is report:
@@ -212,7 +212,7 @@ def _not_fixed(report: Report, event: ReportAppended, message: Input, state: Sta
             return _passed_on(report, request, event, message)
     values = {"number": report.number, "status": followed.status}
     values |= {"other": followed.number} if followed is not report else {}
-    values |= {"too_late": "yes"} if followed.status == "done" and event.sender_key == report.sender_key else {}
+    values |= {"too_late": "yes"} if followed.status == "done" and own else {}
     values |= {} if followed.status in CLOSED else {"open": "yes"}
     answer = _reply("not-reopened", values, report.number, event.channel, event.conversation, event.language, message)
     return Folded([answer], [], "not-reopened")
